@@ -1,7 +1,9 @@
 """Fixtures for tests that talk to the loopback W&B, with the real client or through the project's own code."""
 
 import contextlib
+import gc
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +17,15 @@ if TYPE_CHECKING:
 EnvironmentOf = Callable[..., dict[str, str]]
 ClientAs = Callable[..., contextlib.AbstractContextManager[ModuleType]]
 
+_QUICK = {
+    "WANDB_CONSOLE": "off",
+    "WANDB_DISABLE_CODE": "true",
+    "WANDB_DISABLE_GIT": "true",
+    "WANDB_X_DISABLE_MACHINE_INFO": "true",
+    "WANDB_X_DISABLE_STATS": "true",
+}
+"""What the client would gather about this machine takes it longer than all of its talk with the server."""
+
 
 @pytest.fixture(scope="session")
 def wandb_server_process() -> "Iterator[WandbServer]":
@@ -26,7 +37,23 @@ def wandb_server_process() -> "Iterator[WandbServer]":
 
 
 @pytest.fixture
-def wandb_server(wandb_server_process: "WandbServer") -> "Iterator[WandbServer]":
+def client_may_leave_things_open() -> Iterator[None]:
+    """Let the client leave sockets and temporary files to the garbage collector, as it does after errors.
+
+    Collecting at the end keeps its warnings out of the tests that follow; freezing what was there before
+    leaves only the test's own objects to look through.
+    """
+    warnings.filterwarnings("ignore", category=ResourceWarning)
+    gc.freeze()
+    yield
+    gc.collect()
+    gc.unfreeze()
+
+
+@pytest.fixture
+def wandb_server(
+    wandb_server_process: "WandbServer", client_may_leave_things_open: None
+) -> "Iterator[WandbServer]":
     """An empty loopback W&B without faults; its address is the same for all tests of a session."""
     wandb_server_process.reset()
     yield wandb_server_process
@@ -56,7 +83,7 @@ def wandb_as(wandb_environment: EnvironmentOf) -> ClientAs:
     def client(role: str = "client", **variables: str | None) -> Iterator[ModuleType]:
         import wandb
 
-        values: dict[str, str | None] = {**wandb_environment(role), **variables}
+        values: dict[str, str | None] = {**wandb_environment(role), **_QUICK, **variables}
         with pytest.MonkeyPatch.context() as patch:
             for name in [name for name in os.environ if name.startswith("WANDB_")]:
                 patch.delenv(name)

@@ -31,7 +31,7 @@ def publish(
     entity, project, name = path.split("/")
     store.ensure_project(entity, project)
     store.ensure_collection(entity, project, name, artifact_type)
-    digests = {file: base64.b64encode(hashlib.md5(content).digest()).decode() for file, content in files.items()}
+    digests = {file: base64.b64encode(_md5(content).digest()).decode() for file, content in files.items()}
     lines = "".join(f"{file}:{digests[file]}\n" for file in sorted(digests))
     store.counter += 1
     artifact = Artifact(
@@ -40,7 +40,7 @@ def publish(
         project=project,
         collection=name,
         type=artifact_type,
-        digest=hashlib.md5(f"wandb-artifact-manifest-v1\n{lines}".encode()).hexdigest(),
+        digest=_md5(f"wandb-artifact-manifest-v1\n{lines}".encode()).hexdigest(),
         created_at="2026-01-01T00:00:00Z",
         metadata=json.dumps(dict(metadata or {})),
         wanted_aliases=list(aliases),
@@ -55,12 +55,19 @@ def publish(
         "version": 1,
         "storagePolicy": "wandb-storage-policy-v1",
         "storagePolicyConfig": {"storageLayout": "V2"},
-        "contents": {file: {"digest": digests[file], "size": len(files[file])} for file in sorted(files)},
+        "contents": {
+            file: {"digest": digests[file], "size": len(files[file]), "birthArtifactID": artifact.id}
+            for file in sorted(files)
+        },
     }
     store.blobs.write(artifact.manifest, json.dumps(manifest).encode())
     store.artifacts[artifact.id] = artifact
     store.commit_artifact(artifact)
     return artifact
+
+
+def _md5(content: bytes) -> "hashlib._Hash":
+    return hashlib.md5(content, usedforsecurity=False)
 
 
 def link(store: Store, source: str, target: str) -> None:
@@ -89,8 +96,15 @@ def remove_alias(store: Store, collection: str, alias: str) -> None:
 
 
 def set_artifact_state(store: Store, path: str, state: str) -> None:
-    """Set a version's state: `PENDING` (an upload is under way), `COMMITTED` or `DELETED`."""
-    store.resolve(path)[2].state = state
+    """Set a version's state: `PENDING` (an upload is under way), `COMMITTED` or `DELETED` (it is gone)."""
+    artifact = store.resolve(path)[2]
+    if state == "DELETED":
+        store.delete_artifact(artifact.id, with_aliases=True)
+    elif state in ("PENDING", "COMMITTED"):
+        artifact.state = state
+        store.dirty = True
+    else:
+        raise StateError(f"unknown state {state}")
 
 
 def remove_project(store: Store, project: str) -> None:

@@ -103,7 +103,7 @@ class Routes:
                 data = document.execute(roots(store, str(request.base_url)), unknown.append)
                 store.unknown_fields.update(unknown)
         except StateError as error:
-            return _errors(str(error), 200)
+            return _errors(str(error), error.status)
         except UnknownFilterError as error:
             store.unknown_fields[f"{document.name}:filters: {error}"] += 1
             return _errors(str(error), 200)

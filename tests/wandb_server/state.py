@@ -15,6 +15,11 @@ from .records import Artifact, Collection, Member, Run
 class StateError(Exception):
     """Something the real service would refuse; the text reaches the client as a GraphQL error."""
 
+    def __init__(self, message: str, status: int = 200) -> None:
+        """`status` is that of the HTTP answer; most of W&B's refusals are a 200 with `errors`."""
+        super().__init__(message)
+        self.status = status
+
 
 def node_id(kind: str, value: object) -> str:
     """An opaque id in the form W&B uses: base64 of `Kind:value`."""
@@ -79,7 +84,7 @@ class Store:
     def ensure_project(self, entity: str, project: str) -> int:
         """The number of a project, made at its first mention. Raises StateError for an unknown entity."""
         if entity not in self.entities:
-            raise StateError(f"entity {entity} not found during upsertBucket")
+            raise StateError(f"entity {entity} not found during upsertBucket", 404)
         path = f"{entity}/{project}"
         self.removed_projects.discard(path)
         if path not in self.projects:

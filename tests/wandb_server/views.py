@@ -141,7 +141,7 @@ class Views(ArtifactViews):
             "heartbeatAt": run.heartbeat_at,
             "updatedAt": run.heartbeat_at,
             "config": run.config,
-            "wandbConfig": run.config,
+            "wandbConfig": lambda a: _client_config(run, a.get("keys")),
             "summaryMetrics": run.summary,
             "systemMetrics": lambda _: run.events[-1] if run.events else "{}",
             "historyLineCount": len(run.history),
@@ -168,6 +168,12 @@ class Views(ArtifactViews):
         stored = [name for name in wanted if self._store.blobs.exists(run.files.get(name))]
         names = [name for name in stored if not pattern or _like(name, pattern)]
         return [self.file(name, run.files[name], None) for name in names]
+
+
+def _client_config(run: Run, keys: list[str] | None) -> str:
+    # The client's own part of the configuration; a resume takes the telemetry in it as the sign of a real run.
+    own = json.loads(run.config or "{}").get("_wandb", {}).get("value", {})
+    return json.dumps({key: value for key, value in own.items() if keys is None or key in keys})
 
 
 def _like(name: str, pattern: str) -> bool:
