@@ -1,4 +1,4 @@
-"""Fixtures for tests that talk to the loopback W&B, with the real client or through the project's own code."""
+"""Fixtures for tests that talk to the loopback W&B, with the real client or through the project's code."""
 
 import contextlib
 import gc
@@ -37,28 +37,18 @@ def wandb_server_process() -> "Iterator[WandbServer]":
 
 
 @pytest.fixture
-def client_may_leave_things_open() -> Iterator[None]:
-    """Let the client leave sockets and temporary files to the garbage collector, as it does after errors.
-
-    Collecting at the end keeps its warnings out of the tests that follow; freezing what was there before
-    leaves only the test's own objects to look through.
-    """
+def wandb_server(wandb_server_process: "WandbServer") -> "Iterator[WandbServer]":
+    """An empty loopback W&B without faults; its address is the same for all tests of a session."""
+    # After errors the client leaves sockets and temporary files to the garbage collector. Collecting at the
+    # end keeps its warnings out of the tests that follow, and freezing what was there before makes it quick.
     warnings.filterwarnings("ignore", category=ResourceWarning)
     gc.freeze()
-    yield
-    gc.collect()
-    gc.unfreeze()
-
-
-@pytest.fixture
-def wandb_server(
-    wandb_server_process: "WandbServer", client_may_leave_things_open: None
-) -> "Iterator[WandbServer]":
-    """An empty loopback W&B without faults; its address is the same for all tests of a session."""
     wandb_server_process.reset()
     yield wandb_server_process
     # A request that hangs must not outlive its test.
     wandb_server_process.clear_faults()
+    gc.collect()
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ _SAVE_EVERY = 1.0
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Serve until interrupted or terminated; save the state on the way out and, while it changes, every second."""
+    """Serve until interrupted or terminated. A changed state is saved every second and at the end."""
     options = _parser().parse_args(arguments)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -54,9 +54,13 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--port", type=int, default=8090, help="port to listen on, 0 for a free one (default: 8090)")
+    parser.add_argument(
+        "--port", type=int, default=8090, help="port to listen on, 0 for a free one (default: 8090)"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--data", type=Path, help="folder that keeps the state over restarts (default: keep nothing)")
+    parser.add_argument(
+        "--data", type=Path, help="folder that keeps the state over restarts (default: keep nothing)"
+    )
     parser.add_argument("--key", default=DEFAULT_KEY, help="the API key to accept (default: a fixed one)")
     parser.add_argument("--entity", default="acme", help="name of the one team (default: acme)")
     return parser

@@ -89,10 +89,11 @@ def move_alias(store: Store, collection: str, alias: str, version: str) -> None:
 
 def remove_alias(store: Store, collection: str, alias: str) -> None:
     """Take an alias away. Raises StateError when the collection does not have it."""
-    found, member, _ = store.resolve(f"{collection}:{alias}")
+    _, member, _ = store.resolve(f"{collection}:{alias}")
     if alias not in member.aliases:
         raise StateError(f"{alias} is not an alias of {collection}")
     member.aliases.remove(alias)
+    store.dirty = True
 
 
 def set_artifact_state(store: Store, path: str, state: str) -> None:
@@ -117,6 +118,7 @@ def stop_run(store: Store, run: str) -> None:
     if run not in store.runs:
         raise StateError(f"no run {run}")
     store.runs[run].stop_requested = True
+    store.dirty = True
 
 
 def reset(store: Store) -> None:

@@ -6,6 +6,7 @@ An object is a dict whose values are data, or callables where a field takes argu
 
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -16,7 +17,7 @@ Object = dict[str, Any]
 MANIFEST_NAME = "wandb_manifest.json"
 
 
-def connection(nodes: list[Object], arguments: Object) -> Object:
+def connection(nodes: Sequence[Object | None], arguments: Object) -> Object:
     """A page of a list, as `first` and `after` ask; a cursor is the number of nodes up to it."""
     start = int(arguments.get("after") or 0)
     end = min(len(nodes), start + int(arguments.get("first") or len(nodes)))
@@ -84,7 +85,9 @@ class ArtifactViews(ABC):
             "digestAlgorithm": "MANIFEST_MD5",
             "project": lambda _: self.project(collection.entity, collection.project),
             "latestArtifact": lambda _: self._artifact_of(members[-1]) if members else None,
-            "aliases": lambda a: connection([self._alias(collection, x) for m in members for x in m.aliases], a),
+            "aliases": lambda a: connection(
+                [self._alias(collection, x) for m in members for x in m.aliases], a
+            ),
             "artifactMembership": lambda a: self._membership_by_alias(collection, a["aliasName"]),
             "artifactMemberships": lambda a: connection([self.membership(collection, m) for m in members], a),
             "artifacts": lambda a: self._versions(collection, a),

@@ -1,4 +1,4 @@
-"""What people and tests in other processes use: a page to read, the state as JSON, faults and actions by POST."""
+"""What people and tests in other processes use: a page, the state as JSON, faults and actions by POST."""
 
 import json
 from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def control_routes(backend: "Backend") -> list[Route]:
-    """`/`, `/__state`, `/__faults` and `/__actions`. None of them asks for a key: the server is loopback only."""
+    """`/`, `/__state`, `/__faults` and `/__actions`, without a key: the server is for loopback only."""
 
     async def page(_: Request) -> Response:
         with backend.store.lock:
@@ -56,14 +56,17 @@ def control_routes(backend: "Backend") -> list[Route]:
 
 
 def describe(backend: "Backend") -> dict[str, Any]:
-    """The state as JSON: runs with parsed rows, artifacts, collections, faults, unknown fields, last requests."""
+    """The state as JSON: runs with parsed rows, artifacts, collections, faults, unknown fields, calls."""
     store = backend.store
     return {
         "runs": [
-            asdict(run) | {"path": run.path, "rows": run.rows, "config": run.config_values} for run in store.runs.values()
+            asdict(run) | {"path": run.path, "rows": run.rows, "config": run.config_values}
+            for run in store.runs.values()
         ],
         "artifacts": [asdict(artifact) for artifact in store.artifacts.values()],
-        "collections": [asdict(collection) | {"path": collection.path} for collection in store.collections.values()],
+        "collections": [
+            asdict(collection) | {"path": collection.path} for collection in store.collections.values()
+        ],
         "faults": backend.faults.describe(),
         "unknown_fields": dict(store.unknown_fields),
         "calls": [asdict(call) for call in backend.calls],

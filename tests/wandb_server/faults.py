@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 Kind = Literal["graphql", "file_stream", "upload", "download", "manifest"]
-"""`upload` and `download` are the bytes of artifact files and run files, `manifest` the download of a manifest."""
+"""`upload` and `download` are the bytes of artifact and run files, `manifest` the download of a manifest."""
 
 KINDS: tuple[str, ...] = get_args(Kind)
 
@@ -36,7 +36,7 @@ class Fault:
     times: int | None = None
     """For how many requests; None means until it is cleared."""
     status: int | None = None
-    """Answer with this status. For GraphQL, 200 with a `message` is an answer whose `errors` hold it."""
+    """Answer with this status. For GraphQL, 200 with a `message` puts it in the answer's `errors`."""
     message: str | None = None
     """The error's text; by default a text that fits the status."""
     delay: float = 0.0
@@ -44,7 +44,7 @@ class Fault:
     hang: bool = False
     """Answer nothing until the fault is cleared or the client is gone."""
     corrupt: bool = False
-    """Flip one bit in the middle of the bytes, of a download on its way or of an upload before it is stored."""
+    """Flip one bit in the middle of the bytes: of a download on its way, of an upload before it is stored."""
     shorten: bool = False
     """Leave out the second half of the bytes, with a length that fits what is left."""
     cut: bool = False

@@ -9,19 +9,6 @@ from .records import Run
 
 _MISSING = object()
 
-_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
-    "$eq": lambda value, wanted: _same(value, wanted),
-    "$ne": lambda value, wanted: not _same(value, wanted),
-    "$gt": lambda value, wanted: _comparable(value, wanted) and value > wanted,
-    "$gte": lambda value, wanted: _comparable(value, wanted) and value >= wanted,
-    "$lt": lambda value, wanted: _comparable(value, wanted) and value < wanted,
-    "$lte": lambda value, wanted: _comparable(value, wanted) and value <= wanted,
-    "$in": lambda value, wanted: any(_same(value, item) for item in wanted),
-    "$nin": lambda value, wanted: not any(_same(value, item) for item in wanted),
-    "$regex": lambda value, wanted: isinstance(value, str) and re.search(wanted, value) is not None,
-    "$exists": lambda value, wanted: (value is not _MISSING and value is not None) == bool(wanted),
-}
-
 _FIELDS: dict[str, Callable[[Run], Any]] = {
     "name": lambda run: run.name,
     "displayname": lambda run: run.display_name,
@@ -32,7 +19,6 @@ _FIELDS: dict[str, Callable[[Run], Any]] = {
     "host": lambda run: run.host,
     "createdat": lambda run: run.created_at,
     "heartbeatat": lambda run: run.heartbeat_at,
-    "username": lambda run: None,
 }
 
 
@@ -41,7 +27,7 @@ class UnknownFilterError(ValueError):
 
 
 def matches(run: Run, filters: dict[str, Any]) -> bool:
-    """Whether a run passes a filter such as `{"$and": [{"jobType": "inferences"}, {"config.seed.value": 1}]}`.
+    """Whether a run passes a filter such as `{"$and": [{"jobType": "training"}, {"config.seed": 1}]}`.
 
     Raises UnknownFilterError rather than let a misspelt filter match everything or nothing.
     """
@@ -120,3 +106,17 @@ def _comparable(value: Any, wanted: Any) -> bool:
     if isinstance(value, numbers) and isinstance(wanted, numbers):
         return True
     return isinstance(value, str) and isinstance(wanted, str)
+
+
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "$eq": _same,
+    "$ne": lambda value, wanted: not _same(value, wanted),
+    "$gt": lambda value, wanted: _comparable(value, wanted) and value > wanted,
+    "$gte": lambda value, wanted: _comparable(value, wanted) and value >= wanted,
+    "$lt": lambda value, wanted: _comparable(value, wanted) and value < wanted,
+    "$lte": lambda value, wanted: _comparable(value, wanted) and value <= wanted,
+    "$in": lambda value, wanted: any(_same(value, item) for item in wanted),
+    "$nin": lambda value, wanted: not any(_same(value, item) for item in wanted),
+    "$regex": lambda value, wanted: isinstance(value, str) and re.search(wanted, value) is not None,
+    "$exists": lambda value, wanted: (value is not _MISSING and value is not None) == bool(wanted),
+}

@@ -47,7 +47,9 @@ class Document:
         """The operation's name, `anonymous` when it has none."""
         return self._operation.name.value if self._operation.name else "anonymous"
 
-    def execute(self, roots: Mapping[str, Mapping[str, Any]], unknown: Callable[[str], None]) -> dict[str, Any]:
+    def execute(
+        self, roots: Mapping[str, Mapping[str, Any]], unknown: Callable[[str], None]
+    ) -> dict[str, Any]:
         """Answer the operation from `roots["query"]` or `roots["mutation"]`.
 
         `unknown` is called with `Operation:path.to.field` for each field that no dict had. What a resolver
@@ -78,8 +80,10 @@ class Document:
 
     def _included(self, node: FieldNode | FragmentSpreadNode | InlineFragmentNode) -> bool:
         for directive in node.directives or ():
-            condition = bool(value_from_ast_untyped(directive.arguments[0].value, self._variables))
-            if condition is (directive.name.value == "skip"):
+            (argument,) = directive.arguments or ()
+            if bool(value_from_ast_untyped(argument.value, self._variables)) is (
+                directive.name.value == "skip"
+            ):
                 return False
         return True
 

@@ -43,7 +43,9 @@ def sampled(run: Run, spec: str | Object) -> list[Object]:
     keys = wanted.get("keys")
     first, limit = int(wanted.get("minStep") or 0), wanted.get("maxStep")
     rows = [_loads(line) for line in run.history]
-    rows = [row for row in rows if row.get("_step", 0) >= first and (limit is None or row["_step"] < int(limit))]
+    rows = [
+        row for row in rows if row.get("_step", 0) >= first and (limit is None or row["_step"] < int(limit))
+    ]
     if keys:
         rows = [{key: row[key] for key in keys} for row in rows if all(key in row for key in keys)]
     count = int(wanted.get("samples") or 500)

@@ -6,13 +6,12 @@ import gzip
 import json
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from graphql import GraphQLError
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -139,7 +138,9 @@ class Routes:
         fault = self._backend.faults.take("upload", name)
         response = await _refusal(fault, request)
         if response is None:
-            self._backend.store.blobs.write(request.path_params["key"], fault.change(content) if fault else content)
+            self._backend.store.blobs.write(
+                request.path_params["key"], fault.change(content) if fault else content
+            )
             response = Response()
         return self._seen("upload", name, response)
 
@@ -152,7 +153,9 @@ class Routes:
         if not self._backend.allows(request):
             return self._seen("download", request.path_params["name"], _errors("user is not logged in", 401))
         artifact = self._backend.store.artifacts.get(request.path_params["artifact"])
-        return await self._send(request, artifact.files.get(request.path_params["name"]) if artifact else None)
+        return await self._send(
+            request, artifact.files.get(request.path_params["name"]) if artifact else None
+        )
 
     async def _send(self, request: Request, key: str | None) -> Response:
         name = request.path_params["name"]
@@ -163,7 +166,7 @@ class Routes:
         if response is None and (key is None or not blobs.exists(key)):
             response = _errors("not found", 404)
         elif response is None and fault and fault.changes_bytes:
-            response = _SpoiltResponse(fault.change(blobs.read(str(key))), fault)
+            response = _SpoiltResponse(fault.change(blobs.read(str(key))), fault, request)
         elif response is None:
             response = FileResponse(blobs.path(str(key)), media_type="application/octet-stream")
         return self._seen(kind, name, response)
@@ -180,9 +183,10 @@ class Routes:
 class _SpoiltResponse(Response):
     """A download that ends or stops half way, under the Content-Length of the whole."""
 
-    def __init__(self, content: bytes, fault: Fault) -> None:
+    def __init__(self, content: bytes, fault: Fault, request: Request) -> None:
         super().__init__(content, media_type="application/octet-stream")
         self._fault = fault
+        self._request = request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not (self._fault.cut or self._fault.stall):
@@ -192,8 +196,7 @@ class _SpoiltResponse(Response):
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body[:half], "more_body": True})
         if self._fault.stall:
-            async for _ in _until_cleared(self._fault):
-                pass
+            await _until_cleared(self._fault, self._request)
             await send({"type": "http.response.body", "body": self.body[half:]})
         # Returning with more_body unanswered makes the server close the connection, which is the cut.
 
@@ -208,18 +211,19 @@ async def _refusal(fault: Fault | None, request: Request) -> Response | None:
     if fault is None:
         return None
     await asyncio.sleep(fault.delay)
-    if fault.hang:
-        async for _ in _until_cleared(fault):
-            if await request.is_disconnected():
-                raise ClientDisconnect
+    if fault.hang and not await _until_cleared(fault, request):
+        return _errors("the client is gone", 499)
     return _errors(fault.text(), fault.status) if fault.status else None
 
 
-async def _until_cleared(fault: Fault) -> AsyncIterator[None]:
+async def _until_cleared(fault: Fault, request: Request) -> bool:
+    """Wait; False when the client left before the fault was cleared."""
     # Faults are cleared from other threads, so this looks rather than waits for an event of this loop.
     while not fault.cleared:
+        if await request.is_disconnected():
+            return False
         await asyncio.sleep(0.02)
-        yield
+    return True
 
 
 def _errors(message: str, status: int) -> Response:

@@ -112,7 +112,7 @@ class Mutations:
         for file in values["artifactFiles"]:
             artifact = self._artifact(file["artifactID"])
             key = artifact.files[file["name"]] = self._store.blobs.new_key()
-            node = {
+            node: Object = {
                 "storagePath": f"wandb_artifacts/{key}",
                 "uploadUrl": self._views.blob_url(key, file["name"]),
                 "uploadHeaders": [],
@@ -160,7 +160,9 @@ class Mutations:
         artifact_id = values.get("artifactID")
         if not artifact_id:
             wanted = values.get("clientID")
-            artifact_id = next((item.id for item in store.artifacts.values() if item.client_id == wanted), None)
+            artifact_id = next(
+                (item.id for item in store.artifacts.values() if item.client_id == wanted), None
+            )
         artifact = self._artifact(artifact_id)
         entity, project, name = values["entityName"], values["projectName"], values["artifactPortfolioName"]
         aliases = [alias["alias"] for alias in values.get("aliases") or ()]

@@ -9,7 +9,7 @@ from .state import Store
 LAST_ROWS = 5
 
 _STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1c1c1c }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem }
 table { border-collapse: collapse; width: 100% } td, th { text-align: left; padding: .25rem .6rem .25rem 0 }
 th { border-bottom: 1px solid #999 } td { border-bottom: 1px solid #ddd; vertical-align: top }
 pre { background: #f5f5f5; padding: .5rem; overflow-x: auto; margin: .25rem 0 } .quiet { color: #666 }
@@ -17,7 +17,7 @@ pre { background: #f5f5f5; padding: .5rem; overflow-x: auto; margin: .25rem 0 } 
 
 
 def render(store: Store) -> str:
-    """The page of a store: runs, newest first, with their last rows; collections with versions and aliases."""
+    """The page of a store: collections with versions and aliases, runs with their last rows, newest first."""
     runs = "".join(_run(store, run) for run in reversed(store.runs.values())) or _nothing("No run yet.")
     collections = "".join(_collection(store, item) for item in store.collections.values())
     return (
@@ -55,4 +55,6 @@ def _collection(store: Store, collection: Collection) -> str:
         rows += "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
     head = "<tr><th>version</th><th>aliases</th><th>state</th><th>digest</th><th>files</th></tr>"
     kind = "linked" if collection.portfolio else "logged"
-    return f"<h3>{escape(collection.path)} ({escape(collection.type)}, {kind})</h3><table>{head}{rows}</table>"
+    return (
+        f"<h3>{escape(collection.path)} ({escape(collection.type)}, {kind})</h3><table>{head}{rows}</table>"
+    )

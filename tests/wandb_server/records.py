@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(slots=True)
 class Run:
-    """One run. `config` and `summary` are the JSON texts the client sent; `history` is one JSON text a row."""
+    """One run. `config` and `summary` are JSON texts as the client sent them, `history` is one a row."""
 
     id: str
     entity: str

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from .artifact_views import Object
 from .mutations import Mutations
 from .state import Store
-from .views import Object, Views
+from .views import Views
 
 FEATURES = (
     "LARGE_FILENAMES",

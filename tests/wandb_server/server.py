@@ -71,6 +71,8 @@ class WandbServer:
     def start(self) -> Self:
         """Open the port and answer from a thread. Raises OSError when the port is taken."""
         listener = socket.create_server((self._host, self._port))
+        # asyncio sets this only on sockets that name their protocol; without it each answer takes 40 ms more.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._port = listener.getsockname()[1]
         config = uvicorn.Config(
             build_app(self._backend),
@@ -160,7 +162,9 @@ class WandbServer:
             return [
                 copy.deepcopy(run)
                 for run in self._backend.store.runs.values()
-                if project in (None, run.project) and job_type in (None, run.job_type) and group in (None, run.group)
+                if project in (None, run.project)
+                and job_type in (None, run.job_type)
+                and group in (None, run.group)
             ]
 
     def run(self, run: str) -> Run:
@@ -211,12 +215,16 @@ class WandbServer:
         store = self._backend.store
         with store.lock:
             found = self._run(run)
-            made = [item for item in store.artifacts.values() if item.run == found.path and item.state == "COMMITTED"]
+            made = [
+                item
+                for item in store.artifacts.values()
+                if item.run == found.path and item.state == "COMMITTED"
+            ]
             used = [store.artifacts[item] for item in found.used]
             return Lineage(tuple(map(self._version, made)), tuple(map(self._version, used)))
 
     def calls(self, kind: str | None = None, name: str | None = None) -> list[Call]:
-        """The last requests that were answered, oldest first; `name` is an operation, run path or file name."""
+        """The last requests, oldest first; `name` is an operation, a run's path or a file's name."""
         found = list(self._backend.calls)
         return [call for call in found if kind in (None, call.kind) and name in (None, call.name)]
 
@@ -249,12 +257,17 @@ class WandbServer:
         """Add a committed version to `entity/project/collection` without a client. Raises StateError."""
         with self._backend.store.lock:
             made = actions.publish(
-                self._backend.store, path, files, artifact_type=artifact_type, metadata=metadata, aliases=aliases
+                self._backend.store,
+                path,
+                files,
+                artifact_type=artifact_type,
+                metadata=metadata,
+                aliases=aliases,
             )
             return copy.deepcopy(made)
 
     def link(self, source: str, target: str) -> None:
-        """Link `entity/project/collection:alias` to `wandb-registry-X/collection[:alias]`. Raises StateError."""
+        """Link `entity/project/name:alias` to `wandb-registry-X/name[:alias]`. Raises StateError."""
         with self._backend.store.lock:
             actions.link(self._backend.store, source, target)
 

@@ -1,4 +1,4 @@
-"""The one place of truth: runs, artifacts, collections and who may ask for them. Safe to use from any thread."""
+"""The one place of truth: runs, artifacts, collections and who may ask for them."""
 
 import base64
 import json
@@ -40,7 +40,7 @@ def _moved(target: Member, members: list[Member], alias: str) -> None:
 
 
 class Store:
-    """Everything the server knows. Hold `lock` to read several things that must agree with each other."""
+    """Everything the server knows. Hold `lock` around every use: other threads use it too."""
 
     def __init__(self, folder: Path, *, entity: str, user: str, organization: str) -> None:
         self.lock = threading.RLock()
@@ -136,7 +136,11 @@ class Store:
 
     def append_stream(self, run: Run, body: dict[str, Any]) -> None:
         """Take one `file_stream` request: each stream's lines replace what is stored from their offset on."""
-        streams = {"wandb-history.jsonl": run.history, "wandb-events.jsonl": run.events, "output.log": run.output}
+        streams = {
+            "wandb-history.jsonl": run.history,
+            "wandb-events.jsonl": run.events,
+            "output.log": run.output,
+        }
         for name, chunk in (body.get("files") or {}).items():
             if name == "wandb-summary.json":
                 run.summary = chunk["content"][-1]
@@ -206,7 +210,9 @@ class Store:
         artifact.state = "COMMITTED"
         self._append(self.collections[artifact.collection_path], artifact)
 
-    def link_artifact(self, artifact: Artifact, entity: str, project: str, name: str, aliases: list[str]) -> Member:
+    def link_artifact(
+        self, artifact: Artifact, entity: str, project: str, name: str, aliases: list[str]
+    ) -> Member:
         """Put a version into another collection, usually of a registry. Raises StateError."""
         if artifact.state != "COMMITTED":
             raise StateError(f"artifact {artifact.id} is not committed")
@@ -260,7 +266,7 @@ class Store:
         return collection
 
     def add_aliases(self, collection: Collection, artifact_id: str, aliases: list[str]) -> None:
-        """Point aliases of a collection to a version, away from the one they pointed to. Raises StateError."""
+        """Point aliases of a collection to a version, away from where they pointed. Raises StateError."""
         if (target := collection.member_of(artifact_id)) is None:
             raise StateError(f"artifact is not in collection {collection.name}")
         for alias in aliases:

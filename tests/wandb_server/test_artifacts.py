@@ -22,7 +22,9 @@ def log_model(wandb: Any, content: str, aliases: list[str] | None = None, **opti
         return run.log_artifact(artifact, aliases=aliases).wait()
 
 
-def test_an_artifact_goes_there_and_back(wandb_server: WandbServer, wandb_as: ClientAs, tmp_path: Path) -> None:
+def test_an_artifact_goes_there_and_back(
+    wandb_server: WandbServer, wandb_as: ClientAs, tmp_path: Path
+) -> None:
     with wandb_as("publisher") as wandb:
         logged = log_model(wandb, "weights", ["best"], metadata={"loader": "onnx"}, description="first")
     with wandb_as("consumer") as wandb:
@@ -38,7 +40,11 @@ def test_an_artifact_goes_there_and_back(wandb_server: WandbServer, wandb_as: Cl
 
     assert len(wandb_server.calls("download", "model.bin")) == 1
     stored = wandb_server.artifact("acme/reviews/sentiment:best")
-    assert (stored.state, stored.digest, stored.metadata_values) == ("COMMITTED", logged.digest, {"loader": "onnx"})
+    assert (stored.state, stored.digest, stored.metadata_values) == (
+        "COMMITTED",
+        logged.digest,
+        {"loader": "onnx"},
+    )
     assert wandb_server.artifact_files("acme/reviews/sentiment:v0") == {"model.bin": b"weights"}
     assert not wandb_server.unknown_fields
 
@@ -61,7 +67,9 @@ def test_versions_count_and_latest_follows(wandb_server: WandbServer, wandb_as: 
     assert not wandb_server.unknown_fields
 
 
-def test_the_registry_serves_what_was_linked(wandb_server: WandbServer, wandb_as: ClientAs, tmp_path: Path) -> None:
+def test_the_registry_serves_what_was_linked(
+    wandb_server: WandbServer, wandb_as: ClientAs, tmp_path: Path
+) -> None:
     with wandb_as("publisher") as wandb:
         for content in ("one", "two"):
             with wandb.init(project="reviews") as run:

@@ -46,7 +46,10 @@ def test_the_state_survives_a_restart(tmp_path: Path, wandb_as: ClientAs) -> Non
     data = tmp_path / "data"
     with server_process("--data", str(data), "--key", "k" * 40) as (printed, _):
         assert printed["WANDB_API_KEY"] == "k" * 40
-        with wandb_as("publisher", **printed) as wandb, wandb.init(project="reviews", job_type="inferences") as run:
+        with (
+            wandb_as("publisher", **printed) as wandb,
+            wandb.init(project="reviews", job_type="inferences") as run,
+        ):
             run.log({"n": 1})
             artifact = wandb.Artifact("sentiment", type="model")
             with artifact.new_file("model.bin", mode="w") as file:
@@ -86,7 +89,9 @@ def test_faults_and_actions_work_from_another_process(wandb_server: WandbServer,
         ("/__actions", {"action": "stop_run", "arguments": {"walk": "none"}}),
     ],
 )
-def test_a_wrong_control_request_is_refused_with_a_reason(wandb_server: WandbServer, path: str, body: Any) -> None:
+def test_a_wrong_control_request_is_refused_with_a_reason(
+    wandb_server: WandbServer, path: str, body: Any
+) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         ask(f"{wandb_server.url}{path}", body)
     with refused.value as answer:
@@ -117,7 +122,9 @@ def test_help_and_a_taken_port_are_explained() -> None:
         assert option in shown.stdout
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        refused = subprocess.run([*command, "--port", port], cwd=ROOT, capture_output=True, text=True, check=False)
+        refused = subprocess.run(
+            [*command, "--port", port], cwd=ROOT, capture_output=True, text=True, check=False
+        )
     assert refused.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}" in refused.stderr
 

@@ -59,12 +59,14 @@ def test_a_cut_body_makes_the_download_raise(model: WandbServer, wandb_as: Clien
         fetch(wandb, tmp_path / "whole")
 
 
-def test_a_stalled_body_keeps_the_client_waiting(model: WandbServer, wandb_as: ClientAs, tmp_path: Path) -> None:
+def test_a_stalled_body_keeps_the_client_waiting(
+    model: WandbServer, wandb_as: ClientAs, tmp_path: Path
+) -> None:
     fault = model.set_fault("download", path="model.bin", stall=True)
     with wandb_as() as wandb:
         worker = threading.Thread(target=fetch, args=(wandb, tmp_path / "stalled"))
         worker.start()
-        worker.join(1.5)
+        worker.join(0.8)
         assert worker.is_alive()
         assert fault.hits == 1
         model.clear_faults()
@@ -125,9 +127,7 @@ def test_a_wrong_key_is_refused(model: WandbServer, wandb_as: ClientAs) -> None:
     assert model.runs() == []
 
 
-def test_a_key_that_is_replaced_stops_working(
-    model: WandbServer, wandb_as: ClientAs, tmp_path: Path
-) -> None:
+def test_a_key_that_is_replaced_stops_working(model: WandbServer, wandb_as: ClientAs, tmp_path: Path) -> None:
     with wandb_as() as wandb:
         fetch(wandb, tmp_path / "before")
         model.api_key = "renewed0" * 5
@@ -187,7 +187,7 @@ def test_an_upload_that_is_refused_leaves_the_version_pending(
         with artifact.new_file("model.bin", mode="w") as file:
             file.write("weights")
         logged = run.log_artifact(artifact)
-        with pytest.raises(Exception, match="(?i)403|upload"):
+        with pytest.raises(Exception, match=r"(?i)403|upload"):
             logged.wait(timeout=10)
     assert [item.state for item in wandb_server.artifacts("model")] == ["PENDING"]
 

@@ -10,7 +10,9 @@ from tests.wandb_server.graphql import Document
 from tests.wandb_server.records import Run
 
 
-def answer(text: str, query: dict[str, Any], variables: dict[str, Any] | None = None) -> tuple[Any, list[str]]:
+def answer(
+    text: str, query: dict[str, Any], variables: dict[str, Any] | None = None
+) -> tuple[Any, list[str]]:
     """Execute a document on a query root; gives the data and the unknown fields."""
     unknown: list[str] = []
     data = Document(text, variables or {}).execute({"query": query, "mutation": {}}, unknown.append)
@@ -43,7 +45,9 @@ def test_fragments_apply_by_type_and_merge() -> None:
 
 @pytest.mark.parametrize(("flag", "fields"), [(True, {"a"}), (False, {"b"})])
 def test_include_and_skip(flag: bool, fields: set[str]) -> None:
-    data, _ = answer("query Q($f: Boolean) { a @include(if: $f) b @skip(if: $f) }", {"a": 1, "b": 2}, {"f": flag})
+    data, _ = answer(
+        "query Q($f: Boolean) { a @include(if: $f) b @skip(if: $f) }", {"a": 1, "b": 2}, {"f": flag}
+    )
     assert set(data) == fields
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,12 @@ from tests.wandb_server import WandbServer
 def test_a_run_arrives_whole(wandb_server: WandbServer, wandb_as: ClientAs) -> None:
     with wandb_as() as wandb:
         run = wandb.init(
-            project="reviews", job_type="inferences", group="revision-7", name="one", tags=["a"], config={"seed": 3}
+            project="reviews",
+            job_type="inferences",
+            group="revision-7",
+            name="one",
+            tags=["a"],
+            config={"seed": 3},
         )
         for step in range(3):
             run.log({"confidence": step / 4, "label": "positive"})
@@ -26,7 +32,12 @@ def test_a_run_arrives_whole(wandb_server: WandbServer, wandb_as: ClientAs) -> N
 
     (arrived,) = wandb_server.runs(job_type="inferences", group="revision-7")
     assert arrived.path == run.path
-    assert (arrived.display_name, arrived.tags, arrived.state, arrived.exit_code) == ("one", ["a"], "finished", 0)
+    assert (arrived.display_name, arrived.tags, arrived.state, arrived.exit_code) == (
+        "one",
+        ["a"],
+        "finished",
+        0,
+    )
     assert arrived.config_values == {"seed": 3}
     assert arrived.summary_values["best"] == 9
     assert [row["confidence"] for row in wandb_server.rows(run.id)] == [0, 0.25, 0.5]
@@ -60,7 +71,11 @@ def test_a_run_is_read_back(wandb_server: WandbServer, wandb_as: ClientAs) -> No
         rows = list(stored.scan_history(use_cache=False))
         assert [row["p"] for row in rows if "p" in row] == list(range(1500))
         assert math.isnan(float(rows[2]["loss"]))
-        assert [row["window"] for row in stored.scan_history(keys=["window"], use_cache=False)] == [0, 500, 1000]
+        assert [row["window"] for row in stored.scan_history(keys=["window"], use_cache=False)] == [
+            0,
+            500,
+            1000,
+        ]
         tail = list(stored.scan_history(min_step=1500, use_cache=False))
         assert [row["_step"] for row in tail] == [1500, 1501, 1502]
         assert len(stored.history(samples=100, pandas=False)) == 100
@@ -73,25 +88,27 @@ def test_a_run_is_read_back(wandb_server: WandbServer, wandb_as: ClientAs) -> No
 def test_runs_are_filtered_and_ordered(wandb_server: WandbServer, wandb_as: ClientAs) -> None:
     with wandb_as() as wandb:
         for number, (job, group) in enumerate([("training", "a"), ("inferences", "a"), ("inferences", "b")]):
-            run = wandb.init(project="reviews", name=f"run-{number}", job_type=job, group=group, config={"n": number})
+            run = wandb.init(
+                project="reviews", name=f"run-{number}", job_type=job, group=group, config={"n": number}
+            )
             run.log({"score": -number})
             run.finish()
         api = wandb.Api()
 
-        def names(order: str = "+created_at", **filters: object) -> list[str]:
+        def names(filters: dict[str, Any], order: str = "+created_at") -> list[str]:
             return [run.display_name for run in api.runs("acme/reviews", filters=filters, order=order)]
 
-        assert names() == ["run-0", "run-1", "run-2"]
-        assert names(jobType="inferences") == ["run-1", "run-2"]
-        assert names(**{"$and": [{"jobType": "inferences"}, {"group": "b"}]}) == ["run-2"]
-        assert names(**{"config.n": {"$lt": 2}, "state": "finished"}) == ["run-0", "run-1"]
-        assert names(**{"summary_metrics.score": -1}) == ["run-1"]
-        assert names(order="-created_at") == ["run-2", "run-1", "run-0"]
-        assert names(order="+summary_metrics.score") == ["run-2", "run-1", "run-0"]
+        assert names({}) == ["run-0", "run-1", "run-2"]
+        assert names({"jobType": "inferences"}) == ["run-1", "run-2"]
+        assert names({"$and": [{"jobType": "inferences"}, {"group": "b"}]}) == ["run-2"]
+        assert names({"config.n": {"$lt": 2}, "state": "finished"}) == ["run-0", "run-1"]
+        assert names({"summary_metrics.score": -1}) == ["run-1"]
+        assert names({}, order="-created_at") == ["run-2", "run-1", "run-0"]
+        assert names({}, order="+summary_metrics.score") == ["run-2", "run-1", "run-0"]
         assert len(api.runs("acme/reviews", filters={"group": "a"})) == 2
         assert len(list(api.runs("acme/reviews", per_page=1))) == 3
         with pytest.raises(Exception, match="unknown field jobTipe"):
-            names(jobTipe="inferences")
+            names({"jobTipe": "inferences"})
 
 
 def test_tables_images_and_plots_arrive_as_files(
@@ -160,7 +177,11 @@ def test_a_run_from_the_api_can_be_changed_and_deleted(wandb_server: WandbServer
         stored.tags.append("kept")
         stored.update()
         changed = wandb_server.run(run.id)
-        assert (changed.config_values, changed.tags, changed.state) == ({"a": 1, "b": 2}, ["kept"], "finished")
+        assert (changed.config_values, changed.tags, changed.state) == (
+            {"a": 1, "b": 2},
+            ["kept"],
+            "finished",
+        )
         stored.delete()
     assert wandb_server.runs() == []
 
@@ -173,7 +194,7 @@ def test_stopping_a_run_reaches_its_client(
         from wandb.sdk.lib.run_stopping import RunStopChecker
 
         # The client looks every 15 seconds; waiting that long would show nothing more.
-        monkeypatch.setitem(RunStopChecker.__init__.__kwdefaults__, "poll_interval", 0.2)
+        monkeypatch.setattr(RunStopChecker.__init__, "__kwdefaults__", {"poll_interval": 0.2})
         settings = wandb.Settings(stop_fn=stopped.set, x_file_stream_transmit_interval=1)
         run = wandb.init(project="reviews", settings=settings)
         wandb_server.stop_run(run.path)

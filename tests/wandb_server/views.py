@@ -31,7 +31,10 @@ class Views(ArtifactViews):
     def viewer(self) -> Object:
         """The person whose key is used."""
         store = self._store
-        teams = [{"__typename": "Entity", "id": node_id("Entity", name), "name": name} for name in store.entities[:2]]
+        teams = [
+            {"__typename": "Entity", "id": node_id("Entity", name), "name": name}
+            for name in store.entities[:2]
+        ]
         return {
             "__typename": "User",
             "id": node_id("User", store.user),
@@ -158,7 +161,12 @@ class Views(ArtifactViews):
             "fileCount": lambda _: len(self._run_files(run, {})),
             "inputArtifacts": lambda a: connection([self.artifact(store.artifacts[i]) for i in run.used], a),
             "outputArtifacts": lambda a: connection(
-                [self.artifact(x) for x in store.artifacts.values() if x.run == run.path and x.state == "COMMITTED"], a
+                [
+                    self.artifact(x)
+                    for x in store.artifacts.values()
+                    if x.run == run.path and x.state == "COMMITTED"
+                ],
+                a,
             ),
         }
 
@@ -171,7 +179,7 @@ class Views(ArtifactViews):
 
 
 def _client_config(run: Run, keys: list[str] | None) -> str:
-    # The client's own part of the configuration; a resume takes the telemetry in it as the sign of a real run.
+    # The client's own part of the configuration; its telemetry is what tells a resume that a run is real.
     own = json.loads(run.config or "{}").get("_wandb", {}).get("value", {})
     return json.dumps({key: value for key, value in own.items() if keys is None or key in keys})
 
