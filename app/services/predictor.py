@@ -1,0 +1,101 @@
+"""What the server asks of a model, and which loader the configuration names.
+
+To serve another flavour of model, subclass `Predictor`, and set ``MODEL_LOADER=package.module:Class``.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel
+
+from app.services.artifact import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class LoadContext:
+    """What a loader gets beside the model's files.
+
+    Attributes:
+        manifest: the artifact's description; defaults where it brought none.
+        parameters: the JSON object of ``MODEL_PARAMETERS``.
+        predict_method: the method of the loaded object to call (``PREDICT_METHOD``).
+        threads: cores that one prediction may use.
+    """
+
+    manifest: Manifest = field(default_factory=Manifest)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    predict_method: str = "predict"
+    threads: int = 1
+
+
+class Predictor(ABC):
+    """A loaded model. One instance serves all requests; its methods run on worker threads, never at once
+    with themselves unless `parallel` says that they may.
+
+    A request is split into items; items of several requests may be predicted together; the outputs of a
+    request are joined into its response.
+    """
+
+    Request: ClassVar[type[BaseModel]]
+    """The body of ``POST /predict``; shapes validation and the OpenAPI page."""
+
+    Response: ClassVar[type[BaseModel]]
+    """The reply. The server adds the fields ``id`` and ``model`` if the class declares them."""
+
+    labels: tuple[str, ...] = ()
+    """Names of the classes, in the order of the outputs; empty for a model that does not classify."""
+
+    batch_cost: int = 1
+    """How much, in units of `cost`, may be predicted together; 1 means one item at a time."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, path: Path, context: LoadContext) -> Self:
+        """Read the model from a folder or file.
+
+        Raises:
+            ModelLoadError: the files are not what this loader needs; says which and what would mend it.
+        """
+
+    def split(self, request: Any) -> list[Any]:
+        """Return the items of a validated request; by default the request itself is the only one."""
+        return [request]
+
+    def prepare(self, items: Sequence[Any]) -> list[Any]:
+        """Turn items into what `predict` takes; by default nothing is done.
+
+        Raises:
+            InvalidInputError: an item is not acceptable; `position` says which.
+        """
+        return list(items)
+
+    @abstractmethod
+    def predict(self, batch: Sequence[Any]) -> list[Any]:
+        """Return one output for each prepared item, in order. No output may depend on its neighbours."""
+
+    def join(self, request: Any, items: Sequence[Any], outputs: Sequence[Any]) -> dict[str, Any]:
+        """Return the fields of the response; by default those of the only output, a mapping or a model."""
+        output = outputs[0]
+        return output.model_dump() if isinstance(output, BaseModel) else dict(output)
+
+    def cost(self, prepared: Any) -> int:
+        """Return how much work a prepared item is, in tokens where there are tokens."""
+        return 1
+
+    def row(self, item: Any, output: Any) -> dict[str, Any]:
+        """Return the columns of the inference log: flat, JSON scalars. ``text`` is masked by the log itself."""
+        return {}
+
+    def smoke_item(self) -> Any | None:
+        """Return an item to try at start-up where the artifact brings no golden examples."""
+        return None
+
+    def describe(self) -> dict[str, Any]:
+        """Return facts for ``/api/v1/model``: library versions, limits, devices."""
+        return {}
+
+    def close(self) -> None:
+        """Free what the model holds; called once, when no prediction runs."""
