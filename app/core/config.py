@@ -1,0 +1,249 @@
+"""All settings of the service, read once from the environment and ``.env``, in that order of precedence."""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from app.core.errors import ConfigurationError
+
+EMBEDDED_MODEL_DIR = Path(__file__).resolve().parents[2] / "ml" / "model" / "embedded"
+
+_ARTIFACT_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_WEIGHTS_SUFFIX = re.compile(r"\.(pkl|joblib|onnx|keras|h5)$", re.IGNORECASE)
+
+
+def _one_line(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and re.search(r"\s", value.get_secret_value()):
+        raise ValueError("holds white space or a line break inside; copy the value again")
+    return value
+
+
+Secret = Annotated[SecretStr | None, AfterValidator(_one_line)]
+
+
+class Settings(BaseSettings):
+    """One instance's configuration. Field names in upper case are the variables' names."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    model_source: Literal["auto", "wandb", "local", "embedded"] = "auto"
+    """Where the model comes from. `auto`: the registry when PROJECT_NAME is set, else the embedded model."""
+
+    local_model_dir: Path = Path("./ml/model/")
+    """Where pulled models are kept, as NAME/VERSION/; with MODEL_SOURCE=local, where the model lies."""
+
+    local_model_name: str = "sentiment"
+    """The artifact's name in the registry, and the file or folder under LOCAL_MODEL_DIR."""
+
+    model_version: str = "latest"
+    """Alias (`latest`, `production`) or version (`v7`) in the registry."""
+
+    model_digest: str | None = None
+    """If set, the digest that the loaded model must have; anything else stops the start."""
+
+    model_loader: str = "auto"
+    """`onnx`, `transformers`, `keras`, `joblib`, `auto`, or `package.module:Class` for a class of one's own."""
+
+    model_parameters: Annotated[dict[str, Any], NoDecode] = Field(default_factory=dict)
+    """A JSON object that is handed to the model class."""
+
+    predict_method: str = "predict"
+    """The method to call on a loaded keras or joblib object."""
+
+    project_name: str | None = None
+    """The W&B project of the model and of the inferences; `wandb-registry-…` names a registry."""
+
+    inference_project_name: str | None = None
+    """The W&B project of the inferences where it is not PROJECT_NAME (a registry holds no runs)."""
+
+    wandb_entity: str | None = None
+    """The W&B team or user; the key's default entity where unset."""
+
+    wandb_api_key: Secret = None
+    """W&B's API key. Without it inferences are kept in W&B's offline format, to be synced later."""
+
+    wandb_base_url: str | None = None
+    """Address of a W&B server of one's own."""
+
+    registry_timeout_seconds: float = Field(default=300, gt=0, le=3600)
+    """How long resolving and downloading a model may take in all."""
+
+    state_dir: Path = Path("./.marquee/")
+    """A writable folder for what W&B's client keeps (runs, cache, staging) and for the inference log."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+
+    port: int = Field(default=8080, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one and logs it."""
+
+    root_path: str = ""
+    """Path under which a proxy serves this app, such as `/sentiment`."""
+
+    docs: bool = True
+    """Whether `/docs` and `/openapi.json` are served."""
+
+    predict_by_get: bool = True
+    """Whether GET /predict?text= is served; request logs keep addresses, so switch it off for private texts."""
+
+    inference_threads: int = Field(default_factory=lambda: len(os.sched_getaffinity(0)), ge=1, le=256)
+    """Cores that one prediction may use; all of the process's by default."""
+
+    max_body_bytes: int = Field(default=1_048_576, ge=1_024)
+    """Largest request body, counted while it is read; more gets 413."""
+
+    max_text_characters: int = Field(default=100_000, ge=1)
+    """Longest text; more gets 422."""
+
+    max_texts: int = Field(default=128, ge=1)
+    """Most items in one request; more gets 413."""
+
+    max_waiting: int = Field(default=256, ge=1)
+    """Most items waiting for a worker; more gets 429 at once."""
+
+    request_timeout_seconds: float = Field(default=30, gt=0, le=3600)
+    """How long a prediction may take, waiting included; then 504."""
+
+    shutdown_seconds: float = Field(default=8, gt=0, le=600)
+    """Time to end open requests and the inference log after SIGTERM; Cloud Run allows 10 s in all."""
+
+    inference_log: bool = True
+    """Whether inferences are logged to W&B."""
+
+    inference_log_queue: int = Field(default=10_000, ge=1)
+    """Rows that may wait for the writer; further ones are dropped and counted."""
+
+    inference_log_start_seconds: float = Field(default=10, gt=0, le=600)
+    """How long opening the W&B run may take before another try."""
+
+    log_text: Literal["masked", "hash", "none", "full"] = "masked"
+    """What the inference log keeps of a text: e-mail addresses, phone and card numbers masked; HMAC; nothing; all."""
+
+    log_text_characters: int = Field(default=1_000, ge=0)
+    """Longest text in the inference log; the rest is cut."""
+
+    log_hash_key: Secret = None
+    """Key of the HMAC for LOG_TEXT=hash; without it each instance draws its own."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least severity of the server's own log."""
+
+    log_format: Literal["auto", "text", "json"] = "auto"
+    """`json` is Cloud Logging's form; `auto` takes it where K_SERVICE is set."""
+
+    k_service: str | None = None
+    """Set by Cloud Run and Knative: the service's name."""
+
+    k_revision: str | None = None
+    """Set by Cloud Run and Knative: the revision's name; groups the W&B runs."""
+
+    google_cloud_project: str | None = None
+    """The Google Cloud project, for the trace field of log lines."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Trim what the environment and ``.env`` give before anything is merged: an empty one hides nothing."""
+        return init_settings, _Trimmed(env_settings), _Trimmed(dotenv_settings)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse_parameters(cls, values: Any) -> Any:
+        raw = values.get("model_parameters") if isinstance(values, dict) else None
+        if isinstance(raw, str):
+            import json
+
+            try:
+                parsed = json.loads(raw)
+            except ValueError:
+                parsed = None
+            if not isinstance(parsed, dict):
+                raise ValueError("MODEL_PARAMETERS must be a JSON object such as {\"threshold\": 0.5}")
+            return {**values, "model_parameters": parsed}
+        return values
+
+    @model_validator(mode="after")
+    def _check(self) -> "Settings":
+        if not _ARTIFACT_NAME.fullmatch(self.local_model_name) or self.local_model_name.startswith("."):
+            raise ValueError("LOCAL_MODEL_NAME must be a plain name: letters, digits, '.', '_', '-'")
+        if not _ARTIFACT_NAME.fullmatch(self.model_version) or self.model_version.startswith("."):
+            raise ValueError("MODEL_VERSION must be an alias or a version such as v7")
+        return self
+
+    @property
+    def artifact_name(self) -> str:
+        """The name in the registry: LOCAL_MODEL_NAME without an ending such as ``.pkl``."""
+        return _WEIGHTS_SUFFIX.sub("", self.local_model_name)
+
+    @property
+    def source(self) -> Literal["wandb", "local", "embedded"]:
+        """MODEL_SOURCE with `auto` decided."""
+        if self.model_source != "auto":
+            return self.model_source
+        return "wandb" if self.project_name else "embedded"
+
+    @property
+    def inference_project(self) -> str | None:
+        """The W&B project that inferences are logged to; None where none is named."""
+        if self.inference_project_name:
+            return self.inference_project_name
+        if self.project_name and not self.project_name.startswith("wandb-registry-"):
+            return self.project_name
+        return None
+
+    @property
+    def pinned(self) -> bool:
+        """Whether MODEL_VERSION names one version (``v7``) and not an alias that may move."""
+        return re.fullmatch(r"v\d+", self.model_version) is not None
+
+
+class _Trimmed(PydanticBaseSettingsSource):
+    """Another source with blanks, CR and one pair of quotes taken off each value; empty means unset."""
+
+    def __init__(self, inner: PydanticBaseSettingsSource) -> None:
+        super().__init__(inner.settings_cls)
+        self._inner = inner
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return self._inner.get_field_value(field, field_name)
+
+    def __call__(self) -> dict[str, Any]:
+        trimmed = {name: trim(value) if isinstance(value, str) else value for name, value in self._inner().items()}
+        return {name: value for name, value in trimmed.items() if value not in (None, "")}
+
+
+def trim(value: str) -> str:
+    """Take blanks and line ends off both sides, then one pair of matching quotes, then blanks again."""
+    value = value.strip()
+    if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+        value = value[1:-1].strip()
+    return value
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings.
+
+    Raises:
+        ConfigurationError: a value is not acceptable; names the variable, never the value.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors(include_input=False, include_url=False, include_context=False):
+            name = ".".join(str(part) for part in problem["loc"]).upper()
+            message = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{name}: {message}" if name else message)
+        raise ConfigurationError("; ".join(lines)) from None
