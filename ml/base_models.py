@@ -143,7 +143,7 @@ def assign(model: Any, weights: dict[str, np.ndarray]) -> None:
     left = dict(weights)
     for variable in model.distilbert.weights:
         path = variable.name.split(":")[0].split("/")
-        name = _torch_name(path)
+        name = parameter_name(path)
         value = left.pop(name, None)
         if value is not None and path[-1] == "kernel":
             value = value.T
@@ -154,7 +154,8 @@ def assign(model: Any, weights: dict[str, np.ndarray]) -> None:
         raise BaseModelError(f"weights without a place: {', '.join(sorted(left))}")
 
 
-def _torch_name(path: list[str]) -> str:
+def parameter_name(path: list[str]) -> str:
+    """Return PyTorch's name, below ``distilbert.``, of the TensorFlow variable at `path`."""
     kind = {"kernel": "weight", "gamma": "weight", "beta": "bias", "bias": "bias"}.get(path[-1])
     if "embeddings" in path:
         if path[-2] == "LayerNorm":

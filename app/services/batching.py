@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,10 +50,12 @@ class _Job:
     next_item: int = 0
     served: list[Served | None] = field(default_factory=list)
 
+    closed: bool = False
+
     @property
-    def finished(self) -> bool:
+    def given_up(self) -> bool:
         """Whether nobody waits for it any more. Reading the flag of another thread's future is safe."""
-        return self.future.done()
+        return self.closed or self.future.done()
 
 
 class Batcher:
@@ -141,9 +143,10 @@ class Batcher:
         while True:
             with self._changed:
                 job = self._jobs[0] if self._jobs else None
-            if job is None or (job.started == 0.0 and not self._prepare(job)):
-                if job is None:
-                    return batch
+            if job is None:
+                return batch
+            if job.given_up or not (job.started or self._prepare(job)):
+                self._close(job)
                 continue
             while job.next_item < len(job.items):
                 cost = self._predictor.cost(job.prepared[job.next_item])
@@ -153,38 +156,27 @@ class Batcher:
                 job.next_item += 1
                 spent += cost
             self._leave_line(job)
-            if spent >= self._predictor.batch_cost:
-                return batch
 
     def _prepare(self, job: _Job) -> bool:
-        if job.finished:
-            self._leave_line(job)
-            self._close(job)
-            return False
         job.started = time.perf_counter()
         try:
             job.prepared = self._predictor.prepare(job.items)
             if len(job.prepared) != len(job.items):
                 raise PredictionFailedError("the model prepared another number of items than it was given")
         except Exception as error:  # noqa: BLE001 - a custom class may raise anything
-            self._leave_line(job)
             self._fail(job, _as_request_error(error))
             return False
         job.preparation = time.perf_counter() - job.started
         return True
 
     def _predict(self, batch: list[tuple[_Job, int]]) -> None:
-        batch = [(job, index) for job, index in batch if not job.finished] or batch[:0]
-        if not batch:
-            self._close_finished()
-            return
         begun = time.perf_counter()
         outputs: list[Any]
         try:
             outputs = self._predictor.predict([job.prepared[index] for job, index in batch])
             if len(outputs) != len(batch):
                 raise PredictionFailedError("the model answered another number of items than it was given")
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - a custom class may raise anything
             outputs = [_as_request_error(error)] if len(batch) == 1 else [self._alone(*entry) for entry in batch]
         seconds = time.perf_counter() - begun
         self._seconds_an_item += 0.1 * (seconds / len(batch) - self._seconds_an_item)
@@ -200,8 +192,8 @@ class Batcher:
                 batch_size=len(batch),
             )
             if all(entry is not None for entry in job.served):
-                self._succeed(job)
-        self._close_finished()
+                self._close(job)
+                _tell(job, job.future.set_result, job.served)
 
     def _alone(self, job: _Job, index: int) -> Any:
         """Predict one item of a batch that failed, so that the others do not fail with it."""
@@ -219,37 +211,26 @@ class Batcher:
                 self._jobs.popleft()
 
     def _close(self, job: _Job) -> None:
+        """Take a request out of the count, and out of the line if it is still there."""
+        self._leave_line(job)
         with self._changed:
-            if job in self._open:
-                self._open.remove(job)
+            if not job.closed:
+                job.closed = True
+                self._open.discard(job)
                 self._waiting -= len(job.items)
-
-    def _close_finished(self) -> None:
-        """Forget requests that were given up; those still in line have their items skipped there."""
-        with self._changed:
-            gone = [job for job in self._open if job.finished]
-        for job in gone:
-            self._leave_line(job)
-            if job not in self._jobs:
-                self._close(job)
-
-    def _succeed(self, job: _Job) -> None:
-        self._close(job)
-        _tell(job, lambda: job.future.set_result([entry for entry in job.served if entry is not None]))
 
     def _fail(self, job: _Job, error: RequestError) -> None:
         self._close(job)
-        self._leave_line(job)
-        _tell(job, lambda: job.future.set_exception(error))
+        _tell(job, job.future.set_exception, error)
 
 
-def _tell(job: _Job, action: Any) -> None:
-    def act() -> None:
+def _tell(job: _Job, setter: Callable[[Any], None], value: Any) -> None:
+    def settle() -> None:
         if not job.future.done():
-            action()
+            setter(value)
 
     try:
-        job.loop.call_soon_threadsafe(act)
+        job.loop.call_soon_threadsafe(settle)
     except RuntimeError:  # The event loop is closed: nobody is left to tell.
         logger.debug("an answer came after the event loop had closed")
 
