@@ -1,0 +1,94 @@
+# Needs Python 3.11 or newer, git and make. Everything is installed into .venv by pip, by hash, from requirements/,
+# which `make lock` writes from pyproject.toml with Poetry. Nothing else needs Poetry.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+PYTHON ?=
+POETRY ?= poetry
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-input --quiet --require-hashes
+
+.PHONY: help install install-dev install-ml install-tensorflow run wandb test test-fast test-without-tensorflow \
+	test-tensorflow e2e lint format lock train benchmarks deploy easter clean
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  \033[1m%-24s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Install. One .venv, extended by what a target needs; a stamp a set, so that nothing is installed twice.
+
+$(VENV)/.created:
+	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+		python="$$(PYTHON='$(PYTHON)' sh scripts/find_python.sh)" || exit 1; \
+		echo "Making $(VENV) with $$("$$python" --version)"; \
+		"$$python" -m venv $(VENV) || exit 1; \
+	fi
+	@touch $@
+
+$(VENV)/.%: requirements/%.txt | $(VENV)/.created
+	@echo "Installing $<"
+	@$(PIP_INSTALL) -r $<
+	@touch $@
+
+install: $(VENV)/.serving ## Install what serving needs
+
+install-dev: $(VENV)/.test ## Install serving, ml without TensorFlow, test tools and linters
+
+install-ml: $(VENV)/.ml ## Install what ml/ and the notebooks need beside TensorFlow
+
+install-tensorflow: $(VENV)/.tensorflow ## Install the tensorflow extra
+
+run: $(VENV)/.serving ## Serve the configured model; the embedded one where nothing is configured
+	@exec $(BIN)/python -m app
+
+wandb: $(VENV)/.test ## Start a loopback W&B for the laptop
+	@exec $(BIN)/python -m tests.wandb_server
+
+train: $(VENV)/.ml $(VENV)/.tensorflow ## Train the sentiment model; ARGS="..." go to `python -m ml train`
+	@exec $(BIN)/python -m ml train $(ARGS)
+
+test: test-without-tensorflow test-tensorflow ## Run every test, in two stages
+
+test-fast: $(VENV)/.test ## Run the tests that need no TensorFlow and no patience
+	$(BIN)/python -m pytest -m "not tensorflow and not e2e and not slow" $(ARGS)
+
+test-without-tensorflow: $(VENV)/.test ## Run the first stage of `make test`
+	@echo "== Stage 1 of 2: tests without TensorFlow"
+	$(BIN)/python -m pytest -m "not tensorflow" $(ARGS)
+
+test-tensorflow: $(VENV)/.test $(VENV)/.tensorflow ## Run the second stage of `make test`
+	@echo "== Stage 2 of 2: tests with TensorFlow"
+	@$(BIN)/python -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("tensorflow"))' || { \
+		echo "TensorFlow has no wheels for $$($(BIN)/python --version): use Python 3.11 to 3.13, or make test-fast." >&2; \
+		exit 1; }
+	$(BIN)/python -m pytest -m tensorflow $(ARGS)
+
+e2e: $(VENV)/.test ## Run the end-to-end tests that need no TensorFlow
+	$(BIN)/python -m pytest -m "e2e and not tensorflow" $(ARGS)
+
+lint: $(VENV)/.test ## Check style, types and formatting
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/.test ## Mend what the linter can mend, and format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: ## Write poetry.lock and requirements/ after a change of pyproject.toml
+	@POETRY='$(POETRY)' sh scripts/lock.sh
+
+benchmarks: $(VENV)/.test ## Run the benchmarks
+	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+deploy: ## Build with Cloud Build and deploy to Cloud Run; needs gcloud, PROJECT and REGION
+	@exec sh deploy/deploy.sh
+
+easter: ## Something to look at
+	@python="$$(PYTHON='$(PYTHON)' sh scripts/find_python.sh)" && exec "$$python" scripts/easter.py
+
+clean: ## Remove .venv and what tools leave behind; models and logs stay
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage htmlcov
+	find app ml tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
