@@ -15,6 +15,7 @@ import numpy as np
 from app.services.text import WindowPolicy, clean
 from ml.dataset import Dataset, DatasetError, load
 
+_ARCHIVE = "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz"
 _WORD = r"\b\w[\w']*\b"
 _FIND_WORDS = re.compile(_WORD)
 _TAG = re.compile(r"</?([a-z][a-z0-9]*)\b[^<>]{0,200}>", re.IGNORECASE)
@@ -39,6 +40,21 @@ def read_splits(path: Path) -> tuple[Dataset, Dataset]:
     if folder != path:
         raise DatasetError(f"{path.name}: expected imdb_train and imdb_test beside each other")
     return load(path, "train"), load(path, "test")
+
+
+def locate(named: str | None, root: Path) -> Path:
+    """Return where the data lie, below the working folder or `root`: where `named` says, else in ``data/``.
+
+    Raises:
+        DatasetError: nothing there; the message says where to get the data.
+    """
+    choices = (named,) if named else ("data/imdb_train.parquet", "data/aclImdb", "data/aclImdb_v1.tar.gz")
+    for choice in choices:
+        for folder in (Path.cwd(), root):
+            path = folder / Path(choice).expanduser()
+            if path.exists():
+                return path
+    raise DatasetError(f"no data at {' or '.join(choices)}: get {_ARCHIVE}, and name it in MARQUEE_DATA")
 
 
 def words(text: str) -> list[str]:
@@ -96,7 +112,9 @@ class Vocabulary:
         """Count the words of texts that are already split into words."""
         found = Counter(word for text in texts for word in text)
         ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
-        return cls(tuple(word for word, _ in ordered), np.array([count for _, count in ordered], dtype=np.int64))
+        return cls(
+            tuple(word for word, _ in ordered), np.array([count for _, count in ordered], dtype=np.int64)
+        )
 
     @property
     def total(self) -> int:
@@ -146,7 +164,7 @@ class TermScores:
 
     Attributes:
         terms: words and phrases, in alphabetical order.
-        log_odds: by how much the log odds of the term differ, positive minus negative texts; shape ``(terms,)``.
+        log_odds: log odds of the term in positive texts minus those in negative ones; shape ``(terms,)``.
         z: the same in standard errors, which ranks frequent and rare terms fairly; shape ``(terms,)``.
         texts: how many texts hold the term; shape ``(terms,)``.
     """
@@ -159,7 +177,9 @@ class TermScores:
 
     def strongest(self, count: int, size: int) -> tuple[list[str], list[str]]:
         """Return the `count` terms of `size` words that speak most for negative, and for positive."""
-        chosen = np.array([row for row, term in enumerate(self.terms) if term.count(" ") == size - 1], dtype=np.int64)
+        chosen = np.array(
+            [row for row, term in enumerate(self.terms) if term.count(" ") == size - 1], dtype=np.int64
+        )
         order = chosen[np.argsort(self.z[chosen], kind="stable")]
         negative = [self.terms[row] for row in order[:count] if self.z[row] < 0]
         positive = [self.terms[row] for row in order[::-1][:count] if self.z[row] > 0]
@@ -175,7 +195,7 @@ def score_terms(data: Dataset, *, min_texts: int, min_films: int = 1, prior: flo
         data: texts with both labels.
         min_texts: leave out terms that fewer texts hold.
         min_films: leave out terms that stand in the reviews of fewer films, such as names; needs films.
-        prior: weight of the prior, as a share of the data: what the term would count if the classes were alike.
+        prior: weight of the prior, that the classes are alike, as a share of the data.
 
     Raises:
         DatasetError: no term is frequent enough.
@@ -191,7 +211,9 @@ def score_terms(data: Dataset, *, min_texts: int, min_films: int = 1, prior: flo
     if data.films and min_films > 1:
         kept = _films_of_terms(present, data.films) >= min_films
         present, terms = present[:, kept], terms[kept]
-    sides = [np.asarray(present[data.labels == label].sum(axis=0), dtype=np.float64).ravel() for label in (0, 1)]
+    sides = [
+        np.asarray(present[data.labels == label].sum(axis=0), dtype=np.float64).ravel() for label in (0, 1)
+    ]
     expected = prior * (sides[0] + sides[1])
     log_odds, variance = np.zeros(len(terms)), np.zeros(len(terms))
     for sign, side in zip((-1, 1), sides, strict=True):
