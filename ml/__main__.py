@@ -17,7 +17,9 @@ COMMANDS = {
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; return its exit code: 0 done, 1 refused or failed, 2 wrong use."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    parser = argparse.ArgumentParser(prog="python -m ml", description="The life of a model before it is served.")
+    parser = argparse.ArgumentParser(
+        prog="python -m ml", description="The life of a model before it is served."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     words = sys.argv[1:] if arguments is None else arguments
     for name, (module, description) in COMMANDS.items():
@@ -32,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (MarqueeError, ValueError, RuntimeError, OSError) as error:
         if os.environ.get("MARQUEE_TRACEBACK"):
             raise
-        print(f"{parsed.command}: {error}", file=sys.stderr)  # noqa: T201
+        print(f"{parsed.command}: {error}", file=sys.stderr)
         return 1
 
 

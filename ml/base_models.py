@@ -43,7 +43,11 @@ def load_base_model(name: str, **config: Any) -> Any:
     from transformers import TFDistilBertForSequenceClassification
 
     folder = _folder_of(name)
-    settings = {"id2label": {0: "negative", 1: "positive"}, "label2id": {"negative": 0, "positive": 1}, **config}
+    settings = {
+        "id2label": {0: "negative", 1: "positive"},
+        "label2id": {"negative": 0, "positive": 1},
+        **config,
+    }
     if folder is not None and _model_type(folder) == "bert":
         return from_bert(folder, settings)
     try:
@@ -85,7 +89,9 @@ def wordpiece_tokenizer(vocabulary: Path) -> Any:
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    tokenizer.add_special_tokens([AddedToken(t, special=True) for t in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")])
+    tokenizer.add_special_tokens(
+        [AddedToken(t, special=True) for t in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")]
+    )
     return tokenizer
 
 
@@ -111,7 +117,9 @@ def from_bert(folder: Path, settings: dict[str, Any]) -> Any:
     )
     model = TFDistilBertForSequenceClassification(config)
     model(np.ones((1, 8), dtype=np.int32))
-    weights = distilbert_weights({k.removeprefix("bert."): v for k, v in load_file(folder / "model.safetensors").items()})
+    weights = distilbert_weights(
+        {k.removeprefix("bert."): v for k, v in load_file(folder / "model.safetensors").items()}
+    )
     assign(model, weights)
     return model
 
@@ -148,7 +156,9 @@ def assign(model: Any, weights: dict[str, np.ndarray]) -> None:
         if value is not None and path[-1] == "kernel":
             value = value.T
         if value is None or tuple(value.shape) != tuple(variable.shape):
-            raise BaseModelError(f"no weights of shape {tuple(variable.shape)} for {variable.name} (looked for {name})")
+            raise BaseModelError(
+                f"no weights of shape {tuple(variable.shape)} for {variable.name} (looked for {name})"
+            )
         variable.assign(value)
     if left:
         raise BaseModelError(f"weights without a place: {', '.join(sorted(left))}")
@@ -160,7 +170,11 @@ def parameter_name(path: list[str]) -> str:
     if "embeddings" in path:
         if path[-2] == "LayerNorm":
             return f"embeddings.LayerNorm.{kind}"
-        return "embeddings.position_embeddings" if "position_embeddings" in path else "embeddings.word_embeddings"
+        return (
+            "embeddings.position_embeddings"
+            if "position_embeddings" in path
+            else "embeddings.word_embeddings"
+        )
     start = next(index for index, part in enumerate(path) if part.startswith("layer_._"))
     return ".".join(["layer", path[start].removeprefix("layer_._"), *path[start + 1 : -1], str(kind)])
 
@@ -170,7 +184,9 @@ def _folder_of(name: str) -> Path | None:
         package, folder = PACKAGES[name]
         spec = importlib.util.find_spec(package)
         if spec is None or spec.origin is None:
-            raise BaseModelError(f"{name!r} needs the package {package.replace('_', '-')}: pip install it first")
+            raise BaseModelError(
+                f"{name!r} needs the package {package.replace('_', '-')}: pip install it first"
+            )
         return Path(spec.origin).parent / folder
     path = Path(name)
     return path if (path / "config.json").is_file() else None

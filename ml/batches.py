@@ -82,7 +82,11 @@ def plan(lengths: Sequence[int], stages: Sequence[Stage], tokens_a_batch: int, s
 
 
 def _one_pass(
-    order: np.ndarray, lengths: Sequence[int], max_tokens: int, tokens_a_batch: int, generator: np.random.Generator
+    order: np.ndarray,
+    lengths: Sequence[int],
+    max_tokens: int,
+    tokens_a_batch: int,
+    generator: np.random.Generator,
 ) -> list[Batch]:
     shapes = [length for length in LENGTHS if length < max_tokens] + [max_tokens]
     waiting: dict[int, list[int]] = {shape: [] for shape in shapes}
@@ -105,7 +109,9 @@ def _one_pass(
     return [batches[index] for index in generator.permutation(len(batches)).tolist()]
 
 
-def part_of(ids: Sequence[int], max_tokens: int, policy: WindowPolicy, generator: np.random.Generator) -> list[int]:
+def part_of(
+    ids: Sequence[int], max_tokens: int, policy: WindowPolicy, generator: np.random.Generator
+) -> list[int]:
     """Choose what is seen of a text in one step, special tokens not included.
 
     A text that fits is seen whole. At the model's full length one of the windows that serving would read is
@@ -142,7 +148,11 @@ class Arrays:
 
 
 def fill(
-    batch: Batch, tokens: Sequence[Sequence[int]], targets: np.ndarray, policy: WindowPolicy, special: tuple[int, int, int]
+    batch: Batch,
+    tokens: Sequence[Sequence[int]],
+    targets: np.ndarray,
+    policy: WindowPolicy,
+    special: tuple[int, int, int],
 ) -> Arrays:
     """Take the texts of `batch` out of the tokenized data set and pad them.
 

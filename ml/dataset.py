@@ -74,7 +74,9 @@ class Dataset:
 
 def fingerprint(text: str) -> str:
     """Return a key that is equal for texts that differ only in case, punctuation and white space."""
-    return hashlib.sha1(re.sub(r"\W+", " ", clean(text).lower()).strip().encode(), usedforsecurity=False).hexdigest()
+    return hashlib.sha1(
+        re.sub(r"\W+", " ", clean(text).lower()).strip().encode(), usedforsecurity=False
+    ).hexdigest()
 
 
 def load(path: Path, split: str | None = None) -> Dataset:
@@ -105,7 +107,9 @@ def _from_table(path: Path) -> Dataset:
     table = pandas.read_parquet(path) if path.suffix == ".parquet" else pandas.read_csv(path)
     missing = {"text", "label"} - set(table.columns)
     if missing:
-        raise DatasetError(f"{path.name}: no column {', '.join(sorted(missing))}; found {', '.join(table.columns)}")
+        raise DatasetError(
+            f"{path.name}: no column {', '.join(sorted(missing))}; found {', '.join(table.columns)}"
+        )
     unknown = sorted(set(table["label"].astype(str).str.lower()) - set(_LABEL_NAMES))
     if unknown:
         raise DatasetError(f"{path.name}: unknown labels {unknown[:5]}; known: {', '.join(_LABEL_NAMES)}")
@@ -169,8 +173,12 @@ def join(name: str, parts: Iterable[Dataset]) -> Dataset:
         name=name,
         texts=tuple(text for part in parts for text in part.texts),
         labels=np.concatenate([part.labels for part in parts]),
-        films=tuple(film for part in parts for film in part.films) if all(part.films for part in parts) else (),
-        ratings=tuple(r for part in parts for r in part.ratings) if all(part.ratings for part in parts) else (),
+        films=tuple(film for part in parts for film in part.films)
+        if all(part.films for part in parts)
+        else (),
+        ratings=tuple(r for part in parts for r in part.ratings)
+        if all(part.ratings for part in parts)
+        else (),
     )
 
 

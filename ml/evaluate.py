@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,9 @@ class Answers:
         return np.asarray(np.log(np.clip(self.probabilities, 1e-12, 1.0)))
 
 
-def load_model(folder: Path, loader: str = "auto", threads: int | None = None) -> tuple[Predictor, ModelFiles]:
+def load_model(
+    folder: Path, loader: str = "auto", threads: int | None = None
+) -> tuple[Predictor, ModelFiles]:
     """Load a model folder as the server would, with its manifest.
 
     Raises:
@@ -65,7 +68,10 @@ def load_model(folder: Path, loader: str = "auto", threads: int | None = None) -
 
 
 def answer(
-    predictor: Predictor, data: dataset.Dataset, cache: Path | None = None, progress: Callable[[int], Any] | None = None
+    predictor: Predictor,
+    data: dataset.Dataset,
+    cache: Path | None = None,
+    progress: Callable[[int], Any] | None = None,
 ) -> Answers:
     """Ask the model about every text, one at a time as the server does for long ones.
 
@@ -85,7 +91,11 @@ def answer(
             progress(done)
     for row in range(done, count):
         (output,) = predictor.predict(predictor.prepare([data.texts[row]]))
-        values[row] = (*(output.confidences[label] for label in dataset.LABELS), output.tokens, output.windows)
+        values[row] = (
+            *(output.confidences[label] for label in dataset.LABELS),
+            output.tokens,
+            output.windows,
+        )
         if progress:
             progress(1)
         if cache is not None and ((row + 1) % 500 == 0 or row + 1 == count):
@@ -106,10 +116,12 @@ def by_range(answers: Answers, values: np.ndarray, edges: Sequence[float]) -> li
     """Return rows and accuracy for each half-open range of `values`."""
     right = answers.probabilities.argmax(axis=1) == answers.data.labels
     table = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         inside = (values >= low) & (values < high)
         if inside.any():
-            table.append({"from": low, "to": high, "rows": int(inside.sum()), "accuracy": float(right[inside].mean())})
+            table.append(
+                {"from": low, "to": high, "rows": int(inside.sum()), "accuracy": float(right[inside].mean())}
+            )
     return table
 
 
@@ -126,7 +138,9 @@ def slices(answers: Answers) -> dict[str, list[dict[str, float]]]:
     return tables
 
 
-def evaluate(predictor: Predictor, data: dataset.Dataset, temperature: float, **options: Any) -> tuple[Answers, dict[str, Any]]:
+def evaluate(
+    predictor: Predictor, data: dataset.Dataset, temperature: float, **options: Any
+) -> tuple[Answers, dict[str, Any]]:
     """Ask, and put all figures about one data set together."""
     answers = answer(predictor, data, **options)
     report = {
@@ -164,7 +178,13 @@ def slice_tables(report: dict[str, Any]) -> str:
         parts.append(f"\n| {name} | rows | accuracy |\n|---|---:|---:|")
         for row in rows:
             upper = "" if row["to"] > 1e6 else f"{row['to']:g}"
-            label = f"{row['from']:g}" if name == "rating" else f"{row['from']:g} to {upper}" if upper else f"{row['from']:g} up"
+            label = (
+                f"{row['from']:g}"
+                if name == "rating"
+                else f"{row['from']:g} to {upper}"
+                if upper
+                else f"{row['from']:g} up"
+            )
             parts.append(f"| {label} | {row['rows']:,} | {row['accuracy']:.2%} |")
     return "\n".join(parts)
 
@@ -183,9 +203,15 @@ def own_slices(predictor: Predictor) -> dict[str, dict[str, float]]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``python -m ml evaluate``."""
     parser.add_argument("model", type=Path, help="a model folder with a marquee.json")
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="labelled texts (.parquet, .csv, aclImdb)")
-    parser.add_argument("--split", choices=("train", "test"), default="test", help="of an aclImdb folder or archive")
-    parser.add_argument("--exclude", type=Path, nargs="*", default=[], help="leave out texts that stand in these files")
+    parser.add_argument(
+        "--data", type=Path, nargs="+", required=True, help="labelled texts (.parquet, .csv, aclImdb)"
+    )
+    parser.add_argument(
+        "--split", choices=("train", "test"), default="test", help="of an aclImdb folder or archive"
+    )
+    parser.add_argument(
+        "--exclude", type=Path, nargs="*", default=[], help="leave out texts that stand in these files"
+    )
     parser.add_argument("--sample", type=int, help="only so many rows of each")
     parser.add_argument("--report", type=Path, help="a folder for report.md, report.json and plots")
     parser.add_argument("--threads", type=int, help="cores to use; all by default")
@@ -210,7 +236,9 @@ def run(arguments: argparse.Namespace) -> int:
             key = hashlib.sha256(f"{files.model.digest}{data.digest()}".encode()).hexdigest()[:12]
             cache = arguments.report / f"answers-{data.name.replace(':', '-')}-{key}.npz"
         with tqdm(total=len(data), desc=data.name, unit="text") as bar:
-            answers, report = evaluate(predictor, data, files.manifest.temperature, cache=cache, progress=bar.update)
+            answers, report = evaluate(
+                predictor, data, files.manifest.temperature, cache=cache, progress=bar.update
+            )
         first = first or answers
         reports.append(report)
     own = own_slices(predictor)
@@ -223,11 +251,13 @@ def run(arguments: argparse.Namespace) -> int:
             + "\n".join(f"| {kind} | {row['rows']} | {row['accuracy']:.2%} |" for kind, row in own.items()),
         ]
     )
-    print(text)  # noqa: T201
+    print(text)
     if arguments.report and first is not None:
         from ml.plots import plot_answers
 
         plot_answers(first, files.manifest.temperature, arguments.report)
         (arguments.report / "report.md").write_text(text + "\n", "utf-8")
-        (arguments.report / "report.json").write_text(json.dumps({"reports": reports, "own": own}, indent=2), "utf-8")
+        (arguments.report / "report.json").write_text(
+            json.dumps({"reports": reports, "own": own}, indent=2), "utf-8"
+        )
     return 0

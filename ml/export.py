@@ -88,7 +88,9 @@ def export_model(
         fp32 = Path(scratch) / "fp32.onnx"
         gap = _write_and_compare(checkpoint, fp32, encoder, validation.sample(parity_texts, 1).texts)
         progress(f"TensorFlow and ONNX fp32 logits differ by at most {gap:.1e} on {parity_texts} texts")
-        table, chosen = _choose(fp32, Path(scratch), encoder, validation.sample(sample, 2), precision, progress)
+        table, chosen = _choose(
+            fp32, Path(scratch), encoder, validation.sample(sample, 2), precision, progress
+        )
         encoded = encoder.encode(validation.texts)
         session = quantize.open_session(chosen)
         progress(f"scoring {len(encoded)} validation texts")
@@ -102,7 +104,8 @@ def export_model(
                 max_tokens=windows.max_tokens, overlap=windows.overlap, max_windows=windows.max_windows
             ),
             temperature=temperature,
-            training=training | {"precision": precision, "quantisation": [entry.to_dict() for entry in table]},
+            training=training
+            | {"precision": precision, "quantisation": [entry.to_dict() for entry in table]},
             metrics={
                 "validation": classification_metrics(validation.labels, logits, temperature)
                 | {"rows": len(validation), "digest": validation.digest()}
@@ -132,7 +135,9 @@ def _write_and_compare(checkpoint: Path, path: Path, encoder: TextEncoder, texts
     ours = quantize.session_logits(quantize.open_session(path), encoder.encode(texts))
     gap = float(np.abs(ours - predict_logits(model, encoder, texts)).max())
     if not gap <= LARGEST_PARITY_GAP:
-        raise ExportError(f"ONNX and TensorFlow logits differ by {gap:.2e}, at most {LARGEST_PARITY_GAP:.0e} is rounding")
+        raise ExportError(
+            f"ONNX and TensorFlow logits differ by {gap:.2e}, at most {LARGEST_PARITY_GAP:.0e} is rounding"
+        )
     return gap
 
 
@@ -155,15 +160,18 @@ def _choose(
         measured, _ = quantize.measure(target, recipe.name, recipe.portable, texts, sample.labels, logits)
         table.append(measured)
         progress(
-            f"{recipe.name:36} {measured.megabytes:5.1f} MB  accuracy {measured.accuracy:.4f}  flips {measured.flips:.4f}"
-            f"  shift {measured.mean_shift:.4f} (largest {measured.largest_shift:.3f})  {measured.tokens_per_second:,.0f} tokens/s"
+            f"{recipe.name:36} {measured.megabytes:5.1f} MB  accuracy {measured.accuracy:.4f}"
+            f"  flips {measured.flips:.4f}  shift {measured.mean_shift:.4f} (largest {measured.largest_shift:.3f})"
+            f"  {measured.tokens_per_second:,.0f} tokens/s"
         )
     try:
         best = quantize.choose(table, LARGEST_ACCURACY_LOSS)
     except ValueError as error:
         raise ExportError(str(error)) from error
     if best.flips > LARGEST_FLIPS:
-        raise ExportError(f"{best.recipe} changes {best.flips:.1%} of the labels, at most {LARGEST_FLIPS:.0%} may change")
+        raise ExportError(
+            f"{best.recipe} changes {best.flips:.1%} of the labels, at most {LARGEST_FLIPS:.0%} may change"
+        )
     progress(f"chosen: {best.recipe}")
     return table, scratch / f"{table.index(best) - 1}.onnx"
 
@@ -173,16 +181,24 @@ def _golden(
 ) -> Golden:
     answers = probabilities(quantize.session_logits(session, encoder.encode(inputs)), temperature)
     # Near the border rounding decides the label, and a golden example must not depend on the processor.
-    clear = [(text, answer) for text, answer in zip(inputs, answers, strict=True) if abs(answer[1] - 0.5) > 2 * tolerance]
+    clear = [
+        (text, answer)
+        for text, answer in zip(inputs, answers, strict=True)
+        if abs(answer[1] - 0.5) > 2 * tolerance
+    ]
     if len(clear) < len(inputs) / 2:
-        raise ExportError(f"only {len(clear)} of {len(inputs)} golden inputs get a clear answer: the model has learned little")
+        raise ExportError(
+            f"only {len(clear)} of {len(inputs)} golden inputs get a clear answer: the model has learned little"
+        )
     return Golden(
         tolerance=tolerance,
         examples=tuple(
             GoldenExample(
                 input=text,
                 label=dataset.LABELS[int(answer.argmax())],
-                confidences={label: round(float(value), 6) for label, value in zip(dataset.LABELS, answer, strict=True)},
+                confidences={
+                    label: round(float(value), 6) for label, value in zip(dataset.LABELS, answer, strict=True)
+                },
             )
             for text, answer in clear
         ),
@@ -191,9 +207,13 @@ def _golden(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``python -m ml export``."""
-    parser.add_argument("run", type=Path, help="the folder of a training run (holds best/, config.json, result.json)")
+    parser.add_argument(
+        "run", type=Path, help="the folder of a training run (holds best/, config.json, result.json)"
+    )
     parser.add_argument("target", type=Path, help="the artifact's folder")
-    parser.add_argument("--validation", type=Path, help="labelled texts; the run's own validation texts by default")
+    parser.add_argument(
+        "--validation", type=Path, help="labelled texts; the run's own validation texts by default"
+    )
     parser.add_argument("--precision", choices=("int8", "fp32"), default="int8")
     parser.add_argument("--sample", type=int, default=400, help="texts that ways to quantise are compared on")
 
@@ -218,6 +238,8 @@ def run(arguments: argparse.Namespace) -> int:
         sample=arguments.sample,
     )
     scores = result.manifest.metrics["validation"]
-    print(f"{result.folder}: accuracy {scores['accuracy']:.4f}, log loss {scores['log_loss']:.4f}, "  # noqa: T201
-          f"calibration error {scores['calibration_error']:.4f} on {scores['rows']} validation texts")
+    print(
+        f"{result.folder}: accuracy {scores['accuracy']:.4f}, log loss {scores['log_loss']:.4f}, "
+        f"calibration error {scores['calibration_error']:.4f} on {scores['rows']} validation texts"
+    )
     return 0

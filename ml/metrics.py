@@ -42,7 +42,9 @@ def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
     return float((ranks[labels == 1].sum() - positive * (positive + 1) / 2) / (positive * negative))
 
 
-def classification_metrics(labels: np.ndarray, logits: np.ndarray, temperature: float = 1.0) -> dict[str, float]:
+def classification_metrics(
+    labels: np.ndarray, logits: np.ndarray, temperature: float = 1.0
+) -> dict[str, float]:
     """Return accuracy, F1 of the positive class, ROC AUC, log loss and calibration error."""
     answers = logits.argmax(axis=1)
     hits = int(((answers == 1) & (labels == 1)).sum())

@@ -74,7 +74,9 @@ class _Builder:
         hidden = self._embed()
         for layer in range(self._classifier.layers):
             hidden = self._layer(hidden, f"layer.{layer}")
-        first = self._node("Gather", [hidden, self._constant("first", np.array(0, dtype=np.int64))], "pooled", axis=1)
+        first = self._node(
+            "Gather", [hidden, self._constant("first", np.array(0, dtype=np.int64))], "pooled", axis=1
+        )
         pre = self._linear(first, "pre_classifier")
         active = self._node("Relu", [pre], "pre_classifier.active")
         self._linear(active, "classifier", output="logits")
@@ -118,7 +120,9 @@ class _Builder:
             num_heads=self._classifier.heads,
         )
         projected = self._matmul(attended, f"{layer}.attention.out_lin")
-        hidden = self._skip_norm(projected, hidden, f"{layer}.sa_layer_norm", f"{layer}.attention.out_lin.bias")
+        hidden = self._skip_norm(
+            projected, hidden, f"{layer}.sa_layer_norm", f"{layer}.attention.out_lin.bias"
+        )
         inner = self._matmul(hidden, f"{layer}.ffn.lin1")
         bias = self._constant(f"{layer}.ffn.lin1.bias", self._weight(f"{layer}.ffn.lin1.bias"))
         inner = self._node("BiasGelu", [inner, bias], f"{layer}.ffn.gelu")
@@ -151,11 +155,18 @@ class _Builder:
     def _constant(self, name: str, value: np.ndarray) -> str:
         from onnx import numpy_helper
 
-        self._constants.append(numpy_helper.from_array(value if value.ndim == 0 else np.ascontiguousarray(value), name))
+        self._constants.append(
+            numpy_helper.from_array(value if value.ndim == 0 else np.ascontiguousarray(value), name)
+        )
         return name
 
     def _node(
-        self, kind: str, inputs: list[str], output: str, extra_outputs: list[str] | None = None, **attributes: Any
+        self,
+        kind: str,
+        inputs: list[str],
+        output: str,
+        extra_outputs: list[str] | None = None,
+        **attributes: Any,
     ) -> str:
         from onnx import helper
 

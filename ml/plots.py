@@ -30,7 +30,10 @@ def plot_answers(answers: Answers, temperature: float, folder: Path) -> Path:
 
 
 def _reliability(axis, answers: Answers, temperature: float) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    for scale, label, colour in ((temperature, "as trained", _MUTED), (1.0, "after temperature scaling", _ACCENT)):
+    for scale, label, colour in (
+        (temperature, "as trained", _MUTED),
+        (1.0, "after temperature scaling", _ACCENT),
+    ):
         answer = probabilities(answers.logits * scale)
         confidence, right = answer.max(axis=1), answer.argmax(axis=1) == answers.data.labels
         bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
@@ -53,9 +56,13 @@ def _confusion(axis, answers: Answers) -> None:  # type: ignore[no-untyped-def] 
     for truth in (0, 1):
         for guess in (0, 1):
             shade = "white" if counts[truth, guess] > counts.max() / 2 else _INK
-            axis.text(guess, truth, f"{counts[truth, guess]:,}", ha="center", va="center", color=shade, fontsize=14)
+            axis.text(
+                guess, truth, f"{counts[truth, guess]:,}", ha="center", va="center", color=shade, fontsize=14
+            )
     names = ("negative", "positive")
-    axis.set(xticks=(0, 1), yticks=(0, 1), xticklabels=names, yticklabels=names, xlabel="answer", ylabel="truth")
+    axis.set(
+        xticks=(0, 1), yticks=(0, 1), xticklabels=names, yticklabels=names, xlabel="answer", ylabel="truth"
+    )
     axis.set_title("What was taken for what")
 
 
@@ -73,4 +80,8 @@ def _coverage(axis, answers: Answers) -> None:  # type: ignore[no-untyped-def]  
     right = (answers.probabilities.argmax(axis=1) == answers.data.labels)[np.argsort(-confidence)]
     share = np.arange(1, len(right) + 1) / len(right)
     axis.plot(share, np.cumsum(right) / np.arange(1, len(right) + 1), color=_ACCENT)
-    axis.set(xlabel="share of texts answered, the surest first", ylabel="accuracy of those", title="If unsure ones were left to people")
+    axis.set(
+        xlabel="share of texts answered, the surest first",
+        ylabel="accuracy of those",
+        title="If unsure ones were left to people",
+    )

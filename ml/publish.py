@@ -69,12 +69,16 @@ def publish(
     import wandb
 
     with wandb.init(project=project, entity=entity, job_type="publish", config=manifest.training) as run:
-        artifact = wandb.Artifact(name, type="model", description=_description(manifest), metadata=_metadata(manifest))
+        artifact = wandb.Artifact(
+            name, type="model", description=_description(manifest), metadata=_metadata(manifest)
+        )
         artifact.add_dir(str(folder))
         logged = run.log_artifact(artifact, aliases=list(dict.fromkeys(["latest", *aliases])))
         logged.wait()
         if logged.digest != model_digest(folder):
-            raise PublishError(f"W&B took {logged.name} under digest {logged.digest}, the files have {model_digest(folder)}")
+            raise PublishError(
+                f"W&B took {logged.name} under digest {logged.digest}, the files have {model_digest(folder)}"
+            )
         target = None
         if registry:
             linked = run.link_artifact(logged, registry, aliases=list(aliases))
@@ -85,7 +89,9 @@ def publish(
         return Published(logged.qualified_name, logged.digest, tuple(logged.aliases), target)
 
 
-def promote(project: str, name: str, version: str, *, entity: str | None = None, alias: str = PRODUCTION) -> None:
+def promote(
+    project: str, name: str, version: str, *, entity: str | None = None, alias: str = PRODUCTION
+) -> None:
     """Move `alias` to `version` of the artifact.
 
     Raises:
@@ -102,7 +108,9 @@ def promote(project: str, name: str, version: str, *, entity: str | None = None,
     artifact.save()
 
 
-def current(project: str, name: str, folder: Path, *, entity: str | None = None, alias: str = PRODUCTION) -> Path | None:
+def current(
+    project: str, name: str, folder: Path, *, entity: str | None = None, alias: str = PRODUCTION
+) -> Path | None:
     """Download what `alias` points to into `folder`, verified; None where the alias does not exist yet."""
     import wandb
 
@@ -128,8 +136,12 @@ def _metadata(manifest: Manifest) -> dict[str, Any]:
 
 
 def _description(manifest: Manifest) -> str:
-    scores = {name: values.get("accuracy") for name, values in manifest.metrics.items() if isinstance(values, dict)}
-    return ", ".join(f"{name} accuracy {value:.2%}" for name, value in scores.items() if isinstance(value, float))
+    scores = {
+        name: values.get("accuracy") for name, values in manifest.metrics.items() if isinstance(values, dict)
+    }
+    return ", ".join(
+        f"{name} accuracy {value:.2%}" for name, value in scores.items() if isinstance(value, float)
+    )
 
 
 def _flat(metrics: dict[str, Any]) -> dict[str, float]:
@@ -145,11 +157,19 @@ def _flat(metrics: dict[str, Any]) -> dict[str, float]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``python -m ml publish``."""
     parser.add_argument("model", type=Path, help="a servable folder")
-    parser.add_argument("--project", default=os.environ.get("PROJECT_NAME"), help="W&B project (PROJECT_NAME)")
-    parser.add_argument("--entity", default=os.environ.get("WANDB_ENTITY"), help="W&B team or user (WANDB_ENTITY)")
-    parser.add_argument("--name", default=os.environ.get("LOCAL_MODEL_NAME", "sentiment"), help="the artifact's name")
+    parser.add_argument(
+        "--project", default=os.environ.get("PROJECT_NAME"), help="W&B project (PROJECT_NAME)"
+    )
+    parser.add_argument(
+        "--entity", default=os.environ.get("WANDB_ENTITY"), help="W&B team or user (WANDB_ENTITY)"
+    )
+    parser.add_argument(
+        "--name", default=os.environ.get("LOCAL_MODEL_NAME", "sentiment"), help="the artifact's name"
+    )
     parser.add_argument("--alias", action="append", default=[], help="a further alias; may be repeated")
-    parser.add_argument("--registry", help="link to this registry path, such as wandb-registry-model/sentiment")
+    parser.add_argument(
+        "--registry", help="link to this registry path, such as wandb-registry-model/sentiment"
+    )
     parser.add_argument("--report", type=Path, help="the folder of an evaluation to log with it")
     parser.add_argument(
         "--promote",
@@ -157,7 +177,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="never",
         help="move `production`: only when a paired test against the current one allows it, or without asking",
     )
-    parser.add_argument("--data", type=Path, help="labelled texts for the paired test; our own acceptance texts by default")
+    parser.add_argument(
+        "--data", type=Path, help="labelled texts for the paired test; our own acceptance texts by default"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -173,14 +195,16 @@ def run(arguments: argparse.Namespace) -> int:
         entity=arguments.entity,
         report=arguments.report,
     )
-    print(json.dumps({"artifact": published.name, "digest": published.digest, "registry": published.registry}))  # noqa: T201
+    print(
+        json.dumps({"artifact": published.name, "digest": published.digest, "registry": published.registry})
+    )
     if arguments.promote == "never":
         return 0
     version = published.name.rpartition(":")[2]
     if arguments.promote == "if-not-worse" and not _not_worse(arguments):
         return 1
     promote(arguments.project, arguments.name, version, entity=arguments.entity)
-    print(f"{PRODUCTION} is {version} now")  # noqa: T201
+    print(f"{PRODUCTION} is {version} now")
     return 0
 
 
@@ -192,11 +216,13 @@ def _not_worse(arguments: argparse.Namespace) -> bool:
     from ml.evaluate import load_model
 
     with tempfile.TemporaryDirectory() as scratch:
-        folder = current(arguments.project, arguments.name, Path(scratch) / "current", entity=arguments.entity)
+        folder = current(
+            arguments.project, arguments.name, Path(scratch) / "current", entity=arguments.entity
+        )
         if folder is None:
-            print(f"no {PRODUCTION} yet: this one becomes it")  # noqa: T201
+            print(f"no {PRODUCTION} yet: this one becomes it")
             return True
         data = dataset.load(arguments.data) if arguments.data else acceptance_dataset()
         verdict = compare(load_model(arguments.model)[0], load_model(folder)[0], data)
-    print(verdict)  # noqa: T201
+    print(verdict)
     return verdict.not_worse

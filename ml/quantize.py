@@ -42,7 +42,13 @@ RECIPES = (
     Recipe("int8 per channel, 7 bit", signed=True, per_channel=True, reduce_range=True),
     Recipe("int8 per tensor, 7 bit", signed=True, per_channel=False, reduce_range=True),
     Recipe("uint8 per tensor", signed=False, per_channel=False, reduce_range=False),
-    Recipe("int8 per channel, 7 bit, head fp32", signed=True, per_channel=True, reduce_range=True, keep=("classifier",)),
+    Recipe(
+        "int8 per channel, 7 bit, head fp32",
+        signed=True,
+        per_channel=True,
+        reduce_range=True,
+        keep=("classifier",),
+    ),
 )
 
 
@@ -121,13 +127,20 @@ def session_logits(session: Any, texts: Sequence[EncodedText]) -> np.ndarray:
         windows = []
         for window in text.windows:
             ids = np.array([window], dtype=np.int32)
-            windows.append(session.run(["logits"], {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0][0])
+            windows.append(
+                session.run(["logits"], {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0][0]
+            )
         rows.append(np.mean(windows, axis=0))
     return np.asarray(rows, dtype=np.float32)
 
 
 def measure(
-    path: Path, name: str, portable: bool, texts: Sequence[EncodedText], labels: np.ndarray, reference: np.ndarray | None
+    path: Path,
+    name: str,
+    portable: bool,
+    texts: Sequence[EncodedText],
+    labels: np.ndarray,
+    reference: np.ndarray | None,
 ) -> tuple[Measured, np.ndarray]:
     """Score a graph on `texts`; return the figures and the logits. `reference` is fp32's logits, or None for it."""
     session = open_session(path)
@@ -160,7 +173,13 @@ def choose(measured: Sequence[Measured], largest_loss: float) -> Measured:
         ValueError: none qualifies.
     """
     reference, *candidates = measured
-    fit = [entry for entry in candidates if entry.portable and reference.accuracy - entry.accuracy <= largest_loss]
+    fit = [
+        entry
+        for entry in candidates
+        if entry.portable and reference.accuracy - entry.accuracy <= largest_loss
+    ]
     if not fit:
-        raise ValueError(f"no quantised graph is within {largest_loss:.3f} of fp32's accuracy {reference.accuracy:.4f}")
+        raise ValueError(
+            f"no quantised graph is within {largest_loss:.3f} of fp32's accuracy {reference.accuracy:.4f}"
+        )
     return min(fit, key=lambda entry: entry.mean_shift)

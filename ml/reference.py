@@ -12,7 +12,9 @@ CONFIDENCE_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 UNKNOWN_EDGES = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05)
 
 
-def profile(name: str, labels: Sequence[str], texts: Sequence[EncodedText], probabilities: np.ndarray) -> dict[str, Any]:
+def profile(
+    name: str, labels: Sequence[str], texts: Sequence[EncodedText], probabilities: np.ndarray
+) -> dict[str, Any]:
     """Describe texts and answers by histograms.
 
     Args:
@@ -39,4 +41,7 @@ def profile(name: str, labels: Sequence[str], texts: Sequence[EncodedText], prob
 def _histogram(values: Sequence[float], edges: Sequence[float]) -> dict[str, list[float]]:
     bins = np.searchsorted(np.asarray(edges), np.asarray(values), side="right") - 1
     counts = np.bincount(np.clip(bins, 0, len(edges) - 1), minlength=len(edges))
-    return {"edges": [float(edge) for edge in edges], "shares": [round(float(c), 6) for c in counts / max(1, len(values))]}
+    return {
+        "edges": [float(edge) for edge in edges],
+        "shares": [round(float(c), 6) for c in counts / max(1, len(values))],
+    }

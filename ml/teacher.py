@@ -9,6 +9,8 @@ import numpy as np
 from app.services.text import clean
 from ml.dataset import Dataset
 
+_WORD = r"(?u)\b\w[\w']*\b|[!?]"
+
 
 def out_of_fold(data: Dataset, folds: int, seed: int) -> np.ndarray:
     """Return ``P(positive)`` of each text by a model trained on the other folds; float32, shape ``(n,)``.
@@ -21,7 +23,11 @@ def out_of_fold(data: Dataset, folds: int, seed: int) -> np.ndarray:
 
     texts = [clean(text) for text in data.texts]
     features = TfidfVectorizer(
-        ngram_range=(1, 3), min_df=3, sublinear_tf=True, token_pattern=r"(?u)\b\w[\w']*\b|[!?]", dtype=np.float32
+        ngram_range=(1, 3),
+        min_df=3,
+        sublinear_tf=True,
+        token_pattern=_WORD,
+        dtype=np.float32,
     ).fit_transform(texts)
     if data.films:
         splits = GroupKFold(folds).split(features, data.labels, groups=data.films)
@@ -37,7 +43,7 @@ def out_of_fold(data: Dataset, folds: int, seed: int) -> np.ndarray:
 
 def soft_targets(labels: np.ndarray, answers: np.ndarray | None, share: float) -> np.ndarray:
     """Mix labels with the teacher's answers into targets; float32, shape ``(n, 2)``, rows sum to 1."""
-    positive = labels.astype(np.float32)
+    positive: np.ndarray = labels.astype(np.float32)
     if answers is not None:
         positive = (1 - share) * positive + share * answers
-    return np.stack([1 - positive, positive], axis=1).astype(np.float32)
+    return np.stack([1 - positive, positive], axis=1, dtype=np.float32)

@@ -111,7 +111,10 @@ def train(
     batches = plan([len(ids) for ids in tokens], config.stages, config.tokens_a_batch, config.seed)
     tensorflow.keras.utils.set_random_seed(config.seed)
     model = base_models.load_base_model(
-        config.base_model, dropout=config.dropout, attention_dropout=0.0, seq_classif_dropout=config.head_dropout
+        config.base_model,
+        dropout=config.dropout,
+        attention_dropout=0.0,
+        seq_classif_dropout=config.head_dropout,
     )
     loop = _Loop(tensorflow, model, config, len(batches), mean_rows=len(training) / max(1, len(batches)))
     state = folder / "state"
@@ -121,7 +124,9 @@ def train(
         progress(f"resumed at step {int(loop.step)} of {len(batches)}")
 
     started, saved = time.monotonic(), time.monotonic()
-    marks = {math.ceil(len(batches) * (index + 1) / config.evaluations) for index in range(config.evaluations)}
+    marks = {
+        math.ceil(len(batches) * (index + 1) / config.evaluations) for index in range(config.evaluations)
+    }
     special = (encoder.start_id, encoder.end_id, encoder.pad_id)
     bad = int(loop.bad_evaluations)
     seen, window_losses = 0, []
@@ -133,7 +138,11 @@ def train(
         done = index + 1
         if done % 10 == 0 or done == len(batches):
             rate = seen / (time.monotonic() - started)
-            row = {"train/loss": float(np.mean(window_losses)), "train/gradient_norm": norm, "train/tokens_per_second": rate}
+            row = {
+                "train/loss": float(np.mean(window_losses)),
+                "train/gradient_norm": norm,
+                "train/tokens_per_second": rate,
+            }
             tracker.log({**row, "train/step": done, "train/learning_rate": loop.learning_rate(done)})
             progress(f"step {done}/{len(batches)}  loss {row['train/loss']:.4f}  {rate:,.0f} tokens/s")
             window_losses = []
@@ -142,7 +151,9 @@ def train(
             sample = validation if last else validation.sample(config.validation_sample, config.seed)
             logits = predict_logits(model, encoder, sample.texts, config.tokens_a_batch)
             scores = classification_metrics(sample.labels, logits)
-            tracker.log({f"validation/{name}": value for name, value in scores.items()} | {"train/step": done})
+            tracker.log(
+                {f"validation/{name}": value for name, value in scores.items()} | {"train/step": done}
+            )
             progress(f"validation at step {done}: " + "  ".join(f"{k} {v:.4f}" for k, v in scores.items()))
             better = scores["log_loss"] < float(loop.best_loss)
             bad = 0 if better else bad + 1
@@ -163,16 +174,22 @@ def train(
     scores = classification_metrics(validation.labels, logits)
     temperature = fit_temperature(validation.labels, logits)
     np.savez(folder / "validation.npz", logits=logits, labels=validation.labels)
-    tracker.summarize({f"validation/{name}": value for name, value in scores.items()} | {"temperature": temperature})
+    tracker.summarize(
+        {f"validation/{name}": value for name, value in scores.items()} | {"temperature": temperature}
+    )
     result = TrainingResult(folder / "best", int(loop.step), time.monotonic() - started, scores, temperature)
-    (folder / "result.json").write_text(json.dumps({**asdict(result), "checkpoint": "best"}, indent=2), "utf-8")
+    (folder / "result.json").write_text(
+        json.dumps({**asdict(result), "checkpoint": "best"}, indent=2), "utf-8"
+    )
     return result
 
 
 class _Loop:
     """The compiled training step with everything that a checkpoint must hold."""
 
-    def __init__(self, tensorflow: Any, model: Any, config: TrainingConfig, steps: int, mean_rows: float) -> None:
+    def __init__(
+        self, tensorflow: Any, model: Any, config: TrainingConfig, steps: int, mean_rows: float
+    ) -> None:
         import tf_keras
 
         self._tensorflow = tensorflow
@@ -186,7 +203,11 @@ class _Loop:
         self.best_loss = tensorflow.Variable(math.inf, trainable=False)
         self.bad_evaluations = tensorflow.Variable(0, dtype=tensorflow.int64, trainable=False)
         self.checkpoint = tensorflow.train.Checkpoint(
-            model=model, optimizer=optimizer, step=self.step, best_loss=self.best_loss, bad_evaluations=self.bad_evaluations
+            model=model,
+            optimizer=optimizer,
+            step=self.step,
+            best_loss=self.best_loss,
+            bad_evaluations=self.bad_evaluations,
         )
         variables = model.trainable_variables
 
@@ -196,7 +217,9 @@ class _Loop:
                 losses = tensorflow.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)
                 # Each text weighs the same, however many fit into its batch.
                 total = tensorflow.reduce_sum(losses * weights) * self._scale
-            gradients, norm = tensorflow.clip_by_global_norm(tape.gradient(total, variables), config.clip_norm)
+            gradients, norm = tensorflow.clip_by_global_norm(
+                tape.gradient(total, variables), config.clip_norm
+            )
             optimizer.apply_gradients(zip(gradients, variables, strict=True))
             return tensorflow.reduce_sum(losses * weights) / tensorflow.reduce_sum(weights), norm
 
@@ -212,7 +235,9 @@ class _Loop:
     def run(self, arrays: Arrays) -> tuple[float, float]:
         """Take one step; return the mean loss and the gradients' norm."""
         if arrays.ids.shape not in self._compiled:
-            self._compiled[arrays.ids.shape] = self._tensorflow.function(self._function, jit_compile=self._config.compile)
+            self._compiled[arrays.ids.shape] = self._tensorflow.function(
+                self._function, jit_compile=self._config.compile
+            )
         self._optimizer.learning_rate = self.learning_rate(int(self.step) + 1)
         constant = self._tensorflow.constant
         inputs = (arrays.ids, arrays.mask, arrays.targets, arrays.weights)
@@ -221,7 +246,9 @@ class _Loop:
         return float(loss), float(norm)
 
 
-def predict_logits(model: Any, encoder: TextEncoder, texts: Sequence[str], tokens_a_batch: int = 4096) -> np.ndarray:
+def predict_logits(
+    model: Any, encoder: TextEncoder, texts: Sequence[str], tokens_a_batch: int = 4096
+) -> np.ndarray:
     """Return the model's logits for whole texts, windows averaged; float32, shape ``(n, labels)``."""
     tensorflow = import_tensorflow()
     encoded = encoder.encode(texts)
@@ -246,7 +273,7 @@ def predict_logits(model: Any, encoder: TextEncoder, texts: Sequence[str], token
             sums[row] += logits
         position += count
     counts = np.array([len(text.windows) for text in encoded])[:, None]
-    return (sums / counts).astype(np.float32)
+    return np.asarray(sums / counts, dtype=np.float32)
 
 
 def _claim(folder: Path, config: TrainingConfig, training: Dataset) -> None:
@@ -254,5 +281,7 @@ def _claim(folder: Path, config: TrainingConfig, training: Dataset) -> None:
     path = folder / "config.json"
     wanted = {"config": config.to_dict(), "data": training.digest(), "rows": len(training)}
     if path.is_file() and json.loads(path.read_text("utf-8")) != wanted:
-        raise TrainingError(f"{folder} holds a run with other settings or data: choose another folder or remove it")
+        raise TrainingError(
+            f"{folder} holds a run with other settings or data: choose another folder or remove it"
+        )
     path.write_text(json.dumps(wanted, indent=2), "utf-8")

@@ -14,17 +14,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     defaults = TrainingConfig()
     parser.add_argument("folder", type=Path, help="where checkpoints go; a run found there is resumed")
-    parser.add_argument("--data", type=Path, required=True, help="labelled texts (.parquet, .csv, aclImdb folder or archive)")
-    parser.add_argument("--held-out", type=Path, nargs="*", default=[], help="test sets whose texts must not be trained on")
-    parser.add_argument("--extra", type=Path, nargs="*", default=[], help="further labelled texts to learn from")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="labelled texts (.parquet, .csv, aclImdb folder or archive)"
+    )
+    parser.add_argument(
+        "--held-out", type=Path, nargs="*", default=[], help="test sets whose texts must not be trained on"
+    )
+    parser.add_argument(
+        "--extra", type=Path, nargs="*", default=[], help="further labelled texts to learn from"
+    )
     parser.add_argument("--extra-rows", type=int, default=12_000, help="at most so many of each extra file")
     parser.add_argument("--sample", type=int, help="only so many rows of the data, for a quick try")
     parser.add_argument("--base-model", default=defaults.base_model, help="hub name, folder, or minilm-l6")
-    parser.add_argument("--stages", type=Stage.parse, nargs="+", default=list(defaults.stages), metavar="TOKENS:PASSES")
+    parser.add_argument(
+        "--stages", type=Stage.parse, nargs="+", default=list(defaults.stages), metavar="TOKENS:PASSES"
+    )
     parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
     parser.add_argument("--tokens-a-batch", type=int, default=defaults.tokens_a_batch)
     parser.add_argument("--dropout", type=float, default=defaults.dropout)
-    parser.add_argument("--teacher-share", type=float, default=defaults.teacher_share, help="of a target, 0 to 1")
+    parser.add_argument(
+        "--teacher-share", type=float, default=defaults.teacher_share, help="of a target, 0 to 1"
+    )
     parser.add_argument("--validation-share", type=float, default=0.05)
     parser.add_argument("--validation-sample", type=int, default=defaults.validation_sample)
     parser.add_argument("--evaluations", type=int, default=defaults.evaluations)
@@ -40,7 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.sample:
         main = main.sample(arguments.sample, arguments.seed)
     held_out = [dataset.load(path, _split(path, "test")) for path in arguments.held_out]
-    extra = [dataset.load(path, _split(path, "train")).sample(arguments.extra_rows, 7) for path in arguments.extra]
+    extra = [
+        dataset.load(path, _split(path, "train")).sample(arguments.extra_rows, 7) for path in arguments.extra
+    ]
     arguments.folder.mkdir(parents=True, exist_ok=True)
     data = assemble(
         main,
@@ -63,16 +75,23 @@ def run(arguments: argparse.Namespace) -> int:
         compile=not arguments.no_compile,
         seed=arguments.seed,
     )
-    facts = {"data": data.training.digest(), "rows": len(data.training), "validation": data.validation.digest()}
-    tracker = Tracker.start(arguments.project, "training", config.to_dict() | facts, arguments.folder / "wandb")
+    facts = {
+        "data": data.training.digest(),
+        "rows": len(data.training),
+        "validation": data.validation.digest(),
+    }
+    tracker = Tracker.start(
+        arguments.project, "training", config.to_dict() | facts, arguments.folder / "wandb"
+    )
     exit_code = 1
     try:
         result = train(config, data.training, data.validation, data.targets, arguments.folder, tracker)
         exit_code = 0
     finally:
         tracker.finish(exit_code)
-    print(  # noqa: T201
-        f"{result.checkpoint}: " + ", ".join(f"{name} {value:.4f}" for name, value in result.validation.items())
+    print(
+        f"{result.checkpoint}: "
+        + ", ".join(f"{name} {value:.4f}" for name, value in result.validation.items())
     )
     return 0
 

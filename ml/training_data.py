@@ -62,7 +62,8 @@ def assemble(
     if report.problems:
         raise DatasetError(f"{main.name}: {'; '.join(report.problems)}")
     usable = dataset.without_texts_of(dataset.without_duplicates(main), held_out)
-    progress(f"{len(main) - len(usable)} rows left out: duplicates, or texts of {', '.join(d.name for d in held_out) or 'nothing'}")
+    names = ", ".join(part.name for part in held_out) or "nothing"
+    progress(f"{len(main) - len(usable)} rows left out: duplicates, or texts of {names}")
     training, validation = dataset.split_by_film(usable, validation_share, seed)
     answers = None
     if teacher_share:
@@ -71,13 +72,15 @@ def assemble(
         progress(f"the teacher is right about {accuracy:.1%} of the texts that it has not seen")
     targets = [soft_targets(training.labels, answers, teacher_share)]
     parts = [training]
-    for part in extra:
-        part = dataset.without_texts_of(part, [*held_out, validation])
-        parts.append(part)
-        targets.append(soft_targets(part.labels, None, 0.0))
+    for more in extra:
+        unseen = dataset.without_texts_of(more, [*held_out, validation])
+        parts.append(unseen)
+        targets.append(soft_targets(unseen.labels, None, 0.0))
     if folder is not None:
         save(validation, folder / "validation.parquet")
-    return TrainingData(dataset.join("+".join(part.name for part in parts), parts), validation, np.concatenate(targets))
+    return TrainingData(
+        dataset.join("+".join(part.name for part in parts), parts), validation, np.concatenate(targets)
+    )
 
 
 def save(data: Dataset, path: Path) -> None:
@@ -92,7 +95,9 @@ def save(data: Dataset, path: Path) -> None:
     pandas.DataFrame(columns).to_parquet(path, index=False)
 
 
-def _teacher(training: Dataset, folds: int, seed: int, folder: Path | None, progress: Callable[[str], None]) -> np.ndarray:
+def _teacher(
+    training: Dataset, folds: int, seed: int, folder: Path | None, progress: Callable[[str], None]
+) -> np.ndarray:
     path = folder / "teacher.npz" if folder is not None else None
     digest = training.digest()
     if path is not None and path.is_file():

@@ -170,7 +170,7 @@ class Settings(BaseSettings):
             except ValueError:
                 parsed = None
             if not isinstance(parsed, dict):
-                raise ValueError("MODEL_PARAMETERS must be a JSON object such as {\"threshold\": 0.5}")
+                raise ValueError('MODEL_PARAMETERS must be a JSON object such as {"threshold": 0.5}')
             return {**values, "model_parameters": parsed}
         return values
 
@@ -220,7 +220,9 @@ class _Trimmed(PydanticBaseSettingsSource):
         return self._inner.get_field_value(field, field_name)
 
     def __call__(self) -> dict[str, Any]:
-        trimmed = {name: trim(value) if isinstance(value, str) else value for name, value in self._inner().items()}
+        trimmed = {
+            name: trim(value) if isinstance(value, str) else value for name, value in self._inner().items()
+        }
         return {name: value for name, value in trimmed.items() if value not in (None, "")}
 
 

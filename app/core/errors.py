@@ -73,6 +73,10 @@ class UnreadableError(RequestError):
     """The body is no JSON."""
 
 
+class SlowBodyError(RequestError):
+    """The body did not arrive in time."""
+
+
 class TooLargeError(RequestError):
     """The body or a list in it is over the limit."""
 
@@ -92,6 +96,21 @@ class InvalidInputError(RequestError):
         """Say what is wrong, and with which item of a list."""
         super().__init__(message)
         self.position = position
+
+
+class InvalidFieldsError(InvalidInputError):
+    """Well-formed but not what the model's request class takes.
+
+    Attributes:
+        fields: the path and the reason of each field that was refused.
+    """
+
+    def __init__(self, fields: list[tuple[str, str]]) -> None:
+        """Say what is wrong with which fields."""
+        path, message = fields[0] if fields else ("", "not acceptable")
+        more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
+        super().__init__(f"{path}: {message}{more}" if path else f"{message}{more}")
+        self.fields = fields
 
 
 class UnauthorizedError(RequestError):

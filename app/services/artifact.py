@@ -63,7 +63,7 @@ class Preprocessing(_Strict):
 class Manifest(_Strict):
     """The content of ``marquee.json``. A folder without the file gets the defaults."""
 
-    format: Literal[1] = FORMAT_VERSION
+    format: Literal[1] = 1
     task: Literal["text-classification", "tabular-classification", "custom"] | None = None
     """What goes in and comes out; None where there is no manifest: the loader finds out."""
     labels: tuple[str, ...] = ()

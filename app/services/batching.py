@@ -101,7 +101,8 @@ class Batcher:
             if self._waiting and self._waiting + len(job.items) > self._max_waiting:
                 seconds = math.ceil(self._waiting * self._seconds_an_item)
                 raise OverloadedError(
-                    f"{self._waiting} items are waiting and at most {self._max_waiting} may", min(60, max(1, seconds))
+                    f"{self._waiting} items are waiting and at most {self._max_waiting} may",
+                    min(60, max(1, seconds)),
                 )
             self._waiting += len(job.items)
             self._jobs.append(job)
@@ -177,7 +178,9 @@ class Batcher:
             if len(outputs) != len(batch):
                 raise PredictionFailedError("the model answered another number of items than it was given")
         except Exception as error:  # noqa: BLE001 - a custom class may raise anything
-            outputs = [_as_request_error(error)] if len(batch) == 1 else [self._alone(*entry) for entry in batch]
+            outputs = (
+                [_as_request_error(error)] if len(batch) == 1 else [self._alone(*entry) for entry in batch]
+            )
         seconds = time.perf_counter() - begun
         self._seconds_an_item += 0.1 * (seconds / len(batch) - self._seconds_an_item)
         for (job, index), output in zip(batch, outputs, strict=True):
@@ -245,4 +248,6 @@ def _as_request_error(error: Exception) -> RequestError:
 def _at_position(error: Exception, index: int, count: int) -> RequestError:
     if isinstance(error, PredictionFailedError) and count > 1:
         return PredictionFailedError(f"{error} (item {index})")
-    return error if isinstance(error, RequestError) else PredictionFailedError("the model failed on this input")
+    return (
+        error if isinstance(error, RequestError) else PredictionFailedError("the model failed on this input")
+    )

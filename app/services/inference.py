@@ -21,7 +21,9 @@ class Inference:
         self._server = server
         self._log = log
 
-    async def predict(self, request: BaseModel, *, request_id: str, trace: str | None = None) -> dict[str, Any]:
+    async def predict(
+        self, request: BaseModel, *, request_id: str, trace: str | None = None
+    ) -> dict[str, Any]:
         """Answer a validated request.
 
         Args:
@@ -71,7 +73,9 @@ class Inference:
 
     def _limit(self, items: list[Any]) -> None:
         if len(items) > self._settings.max_texts:
-            raise TooLargeError(f"{len(items)} items in one request, at most {self._settings.max_texts} are taken")
+            raise TooLargeError(
+                f"{len(items)} items in one request, at most {self._settings.max_texts} are taken"
+            )
         for position, item in enumerate(items):
             if isinstance(item, str) and len(item) > self._settings.max_text_characters:
                 raise InvalidInputError(

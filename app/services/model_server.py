@@ -76,7 +76,8 @@ class ModelServer:
             return await asyncio.wait_for(self._batcher.run(items), self._settings.request_timeout_seconds)
         except TimeoutError:
             raise DeadlineError(
-                f"no answer within {self._settings.request_timeout_seconds:g} s; send fewer or shorter inputs, or try later"
+                f"no answer within {self._settings.request_timeout_seconds:g} s: "
+                "send fewer or shorter inputs, or try later"
             ) from None
 
     async def stop(self, timeout: float) -> bool:
@@ -108,6 +109,8 @@ class ModelServer:
             self.files.model.name,
             self.files.model.version,
             self.files.model.digest,
-            {"golden": "golden examples answered right", "smoke": "smoke-tested only", "none": "not checked"}[self.check.kind],
+            {"golden": "golden examples answered right", "smoke": "smoke-tested only", "none": "not checked"}[
+                self.check.kind
+            ],
             *self.timings.values(),
         )

@@ -89,7 +89,9 @@ class WindowPolicy:
         tail = (self.max_windows + 1) // 2
         step = capacity - self.overlap
         head_spans = [(index * step, index * step + capacity) for index in range(self.max_windows - tail)]
-        tail_spans = [(length - index * step - capacity, length - index * step) for index in reversed(range(tail))]
+        tail_spans = [
+            (length - index * step - capacity, length - index * step) for index in reversed(range(tail))
+        ]
         return head_spans + tail_spans, True
 
     @classmethod
@@ -172,7 +174,9 @@ class TextEncoder:
 
     def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Clean and tokenize `texts`: all ids of each, special tokens not included."""
-        encodings = self._tokenizer.encode_batch_fast([clean(text) for text in texts], add_special_tokens=False)
+        encodings = self._tokenizer.encode_batch_fast(
+            [clean(text) for text in texts], add_special_tokens=False
+        )
         return [encoding.ids for encoding in encodings]
 
     def _windows(self, ids: list[int]) -> EncodedText:
