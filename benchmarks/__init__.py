@@ -1,0 +1,1 @@
+"""Speed and memory, each question one command, each figure a ratio against a peer or a limit in one run."""
