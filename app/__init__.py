@@ -1,0 +1,3 @@
+"""Marquee, a model server."""
+
+__version__ = "0.1.0"

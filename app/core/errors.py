@@ -49,6 +49,10 @@ class NotCommittedError(RegistryError):
     """The artifact's upload has not finished."""
 
 
+class ArtifactContentError(RegistryError):
+    """The artifact holds what is not served: references to elsewhere, or names that leave its folder."""
+
+
 class DigestMismatchError(RegistryError):
     """Files differ from the manifest, or the model from ``MODEL_DIGEST``."""
 

@@ -1,0 +1,187 @@
+"""What happens to every request, as pure ASGI: its id and trace, the access line, limits while its body is read."""
+
+import asyncio
+import re
+import time
+import uuid
+from urllib.parse import quote
+
+from loguru import logger
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.errors import internal_response, request_error_response
+from app.core.errors import NotReadyError, SlowBodyError, StartupError, TooLargeError
+from app.core.events import Lifecycle
+
+REQUEST_ID = "x-request-id"
+_ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+_CLOUD_TRACE = re.compile(r"([0-9a-f]{32})(/\d+)?(;o=\d)?")
+_SLASHED = ("/predict/", "/api/", "/health/")
+"""Where a slash at the end is left out. A redirect would lose the POST behind a proxy that ends TLS."""
+_PROBES = "/health/"
+_LONGEST_PATH = 200
+_LONGEST_LENGTH = 18
+"""Digits of a Content-Length; Python refuses to read numbers of thousands of digits."""
+
+
+def trace_of(headers: Headers) -> str | None:
+    """Return the id, 32 hex digits, of the trace that a request belongs to.
+
+    From W3C's ``traceparent``, else Google's ``X-Cloud-Trace-Context``; None where neither is there or valid.
+    """
+    if found := _TRACEPARENT.fullmatch(headers.get("traceparent", "")):
+        return found[1]
+    if found := _CLOUD_TRACE.fullmatch(headers.get("x-cloud-trace-context", "")):
+        return found[1]
+    return None
+
+
+class RequestContext:
+    """Gives a request its id, counts it as open, and logs one line about it when it is answered.
+
+    HEAD is asked as GET and answered without a body.
+    """
+
+    def __init__(self, app: ASGIApp, lifecycle: Lifecycle, root_path: str = "") -> None:
+        """Wrap `app`; `root_path` is the path under which a proxy serves it."""
+        self.app = app
+        self._lifecycle = lifecycle
+        self._root_path = root_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request, or the server's start and stop."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._request(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def plain(message: Message) -> None:
+            failure = self._lifecycle.failure
+            if message["type"] == "lifespan.startup.failed" and isinstance(failure, StartupError):
+                # The framework sends the whole traceback, of which people need the last line.
+                message = {**message, "message": str(failure)}
+            await send(message)
+
+        await self.app(scope, receive, plain)
+
+    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        headers = Headers(scope=scope)
+        given = headers.get(REQUEST_ID, "")
+        request_id = given if _ACCEPTED_ID.fullmatch(given) else uuid.uuid4().hex
+        trace = trace_of(headers)
+        method, path, status = scope["method"], scope["path"], 0
+        scope = self._normalised(scope, request_id, trace)
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+            elif method == "HEAD" and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        with (
+            logger.contextualize(request_id=request_id, **({"trace": trace} if trace else {})),
+            self._lifecycle.open(),
+        ):
+            try:
+                await self.app(scope, receive, answer)
+            finally:
+                _access_line(method, path, status, (time.perf_counter() - started) * 1000)
+
+    def _normalised(self, scope: Scope, request_id: str, trace: str | None) -> Scope:
+        path = scope["path"]
+        if path.endswith("/") and path.removeprefix(self._root_path).startswith(_SLASHED):
+            path = path.rstrip("/")
+        return {
+            **scope,
+            "method": "GET" if scope["method"] == "HEAD" else scope["method"],
+            "path": path,
+            "root_path": self._root_path or scope.get("root_path", ""),
+            "state": {**scope.get("state", {}), "request_id": request_id, "trace": trace},
+        }
+
+
+def _access_line(method: str, path: str, status: int, milliseconds: float) -> None:
+    # The query is left out, for it may hold a text; the path is quoted, for it may hold line ends.
+    path = quote(path[:_LONGEST_PATH])
+    level = "ERROR" if status in (0, 500) else "WARNING" if status >= 500 or status == 429 else "INFO"
+    if _PROBES in path and status in (200, 503):
+        level = "DEBUG"
+    logger.bind(method=method, path=path, status=status, milliseconds=round(milliseconds, 2)).log(
+        level, "{} {} {} in {:.1f} ms", method, path, status or "without an answer", milliseconds
+    )
+
+
+class Failsafe:
+    """Answers what nobody below has answered, and limits the body while it is read, however it is framed."""
+
+    def __init__(self, app: ASGIApp, lifecycle: Lifecycle, max_body_bytes: int, body_seconds: float) -> None:
+        """Wrap `app`; a body must be there within `body_seconds` of the request's first line."""
+        self.app = app
+        self._lifecycle = lifecycle
+        self._max_body_bytes = max_body_bytes
+        self._body_seconds = body_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begun = False
+        request_id: str = scope["state"]["request_id"]
+
+        async def noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, self._limited(scope, receive), noting)
+        except asyncio.CancelledError:
+            if begun or not self._lifecycle.stopping:
+                raise
+            # The server gives up what is still open when its time to stop is over.
+            error = NotReadyError("the service stopped before this request was answered")
+            await request_error_response(error, request_id)(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the client gets an answer without internals
+            logger.opt(exception=error).error("a request failed: {}", type(error).__name__)
+            if not begun:
+                await internal_response(request_id)(scope, receive, send)
+
+    def _limited(self, scope: Scope, receive: Receive) -> Receive:
+        declared = Headers(scope=scope).get("content-length", "")
+        received = 0
+        complete = False
+        deadline = asyncio.get_running_loop().time() + self._body_seconds
+
+        async def limited() -> Message:
+            nonlocal received, complete
+            if complete:
+                return await receive()
+            if declared.isdecimal() and (
+                len(declared) > _LONGEST_LENGTH or int(declared) > self._max_body_bytes
+            ):
+                raise self._too_large()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise SlowBodyError(f"the body was not there within {self._body_seconds:g} s") from None
+            received += len(message.get("body", b""))
+            if received > self._max_body_bytes:
+                raise self._too_large()
+            complete = message["type"] != "http.request" or not message.get("more_body", False)
+            return message
+
+        return limited
+
+    def _too_large(self) -> TooLargeError:
+        return TooLargeError(f"the body is larger than {self._max_body_bytes} bytes")

@@ -1,0 +1,81 @@
+"""Replies of the model as JSON, and what to do when nobody waits for them any more."""
+
+import asyncio
+import json
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from loguru import logger
+from pydantic import BaseModel
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from app.api.errors import kind_of
+from app.core.errors import PredictionFailedError, RequestError
+from app.services.inference_log import InferenceLog
+
+Result = TypeVar("Result")
+
+
+def json_response(content: Any) -> Response:
+    """Return a 200 with `content`; arrays and scalars of numpy become lists and numbers.
+
+    Raises:
+        PredictionFailedError: the model answered something that JSON cannot hold, such as NaN.
+    """
+    try:
+        body = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+        return Response(body.encode(), media_type="application/json")
+    except (TypeError, ValueError, RecursionError) as error:
+        # No `from`, no traceback: their messages may hold what the model said about a text.
+        logger.error("the model's reply is no JSON: {}", type(error).__name__)
+        raise PredictionFailedError("the model answered something that is no JSON, such as NaN") from None
+
+
+async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """Return what `work` returns; give it up when the client disconnects.
+
+    Raises:
+        ClientDisconnect: the client is gone.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+
+
+@contextmanager
+def counted(log: InferenceLog) -> Iterator[None]:
+    """Count a request that ends without a prediction in the inference log, by the kind of its error."""
+    try:
+        yield
+    except RequestError as error:
+        log.count_error(kind_of(error).name)
+        raise
+    except ClientDisconnect:
+        log.count_error("client-left")
+        raise
+    except Exception:
+        log.count_error("internal")
+        raise
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    for method in ("tolist", "item"):
+        if callable(convert := getattr(value, method, None)):
+            return convert()
+    raise TypeError

@@ -1,0 +1,63 @@
+"""The app, put together. Run it with ``python -m app``, or any ASGI server and the factory `create_app`."""
+
+from collections.abc import Callable
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from app import __version__
+from app.api import errors
+from app.api.documentation import DocumentedApp
+from app.api.middleware import Failsafe, RequestContext
+from app.api.routes import health, model, predict
+from app.api.service import Service
+from app.core.config import Settings, load_settings
+from app.core.events import Lifecycle
+from app.core.logging import configure_logging
+from app.services.inference import Inference
+from app.services.inference_log import InferenceLog
+from app.services.model_server import ModelServer
+
+
+def create_app(
+    settings: Settings | None = None, *, on_failure: Callable[[Exception], None] | None = None
+) -> FastAPI:
+    """Put the app together; nothing is loaded before its start-up.
+
+    Args:
+        settings: the configuration. Left out, as by ``uvicorn --factory app.main:create_app``, it is read from the
+            environment, and logging is set up.
+        on_failure: given, the server answers while the model is being loaded, and this is called if it can't be.
+            Else start-up waits for the model, and raises.
+
+    Raises:
+        ConfigurationError: the settings cannot be read.
+    """
+    if settings is None:
+        settings = load_settings()
+        configure_logging(settings)
+    server = ModelServer(settings)
+    log = InferenceLog(settings)
+    lifecycle = Lifecycle(server, log, settings.shutdown_seconds, on_failure)
+    app = DocumentedApp(
+        title="Marquee",
+        version=__version__,
+        description="Serves one model, and logs every inference.",
+        docs_url="/docs" if settings.docs else None,
+        redoc_url=None,
+        openapi_url="/openapi.json" if settings.docs else None,
+        redirect_slashes=False,
+        lifespan=lifecycle.lifespan,
+        middleware=[
+            Middleware(RequestContext, lifecycle, settings.root_path),
+            Middleware(Failsafe, lifecycle, settings.max_body_bytes, settings.request_timeout_seconds),
+        ],
+    )
+    app.state.service = Service(settings, server, log, Inference(settings, server, log), lifecycle)
+    errors.install(app)
+    routers = [predict.router, health.router, model.router]
+    if settings.predict_by_get:
+        routers.append(predict.by_get)
+    for router in routers:
+        app.include_router(router)
+    return app
