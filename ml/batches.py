@@ -35,8 +35,11 @@ class Stage:
             ValueError: not of that form, or out of range.
         """
         length, _, passes = value.partition(":")
-        stage = cls(int(length), float(passes or 1))
-        if not 16 <= stage.max_tokens <= LENGTHS[-1] or stage.passes <= 0:
+        try:
+            stage = cls(int(length), float(passes or 1))
+        except ValueError:
+            stage = cls(0, 0.0)
+        if not 16 <= stage.max_tokens <= LENGTHS[-1] or not 0 < stage.passes <= 1000:
             raise ValueError(f"stage {value!r}: expected TOKENS:PASSES with 16 to {LENGTHS[-1]} tokens")
         return stage
 

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import tarfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -104,21 +105,34 @@ def load(path: Path, split: str | None = None) -> Dataset:
 def _from_table(path: Path) -> Dataset:
     import pandas
 
-    table = pandas.read_parquet(path) if path.suffix == ".parquet" else pandas.read_csv(path)
+    try:
+        # "NA" and "null" are words that a review may consist of.
+        table = (
+            pandas.read_parquet(path)
+            if path.suffix == ".parquet"
+            else pandas.read_csv(path, keep_default_na=False)
+        )
+    except (ValueError, OSError) as error:
+        raise DatasetError(f"{path.name} cannot be read: {str(error).splitlines()[0]}") from error
     missing = {"text", "label"} - set(table.columns)
     if missing:
         raise DatasetError(
             f"{path.name}: no column {', '.join(sorted(missing))}; found {', '.join(table.columns)}"
         )
-    unknown = sorted(set(table["label"].astype(str).str.lower()) - set(_LABEL_NAMES))
+    empty = int(table["text"].isna().sum())
+    if empty:
+        raise DatasetError(f"{path.name}: {empty} rows have no text")
+    unknown = sorted({str(label).lower() for label in table["label"].unique()} - set(_LABEL_NAMES))
     if unknown:
         raise DatasetError(f"{path.name}: unknown labels {unknown[:5]}; known: {', '.join(_LABEL_NAMES)}")
+    if "rating" in table and not table["rating"].astype(str).str.fullmatch(r"\d+(\.0)?").all():
+        raise DatasetError(f"{path.name}: a rating is no whole number")
     return Dataset(
         name=path.stem,
         texts=tuple(table["text"].astype(str)),
         labels=table["label"].astype(str).str.lower().map(_LABEL_NAMES).to_numpy(dtype=np.int64),
         films=tuple(table["movie"].astype(str)) if "movie" in table else (),
-        ratings=tuple(table["rating"].astype(int)) if "rating" in table else (),
+        ratings=tuple(table["rating"].astype(float).astype(int)) if "rating" in table else (),
     )
 
 
@@ -130,12 +144,15 @@ def _walk_folder(root: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _walk_archive(path: Path) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(path) as archive:
-        for member in archive:
-            if member.isfile() and (_REVIEW_FILE.search(member.name) or _URL_LIST.search(member.name)):
-                stream = archive.extractfile(member)
-                if stream is not None:
-                    yield member.name, stream.read()
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                if member.isfile() and (_REVIEW_FILE.search(member.name) or _URL_LIST.search(member.name)):
+                    stream = archive.extractfile(member)
+                    if stream is not None:
+                        yield member.name, stream.read()
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+        raise DatasetError(f"{path.name} is no archive, or damaged: {error}") from error
 
 
 def _from_reviews(name: str, split: str | None, files: Iterable[tuple[str, bytes]]) -> Dataset:

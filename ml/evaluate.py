@@ -29,12 +29,14 @@ class Answers:
         probabilities: calibrated, shape ``(n, 2)``.
         tokens: of each text, shape ``(n,)``.
         windows: of each text, shape ``(n,)``.
+        truncated: whether a part of the text was not read, shape ``(n,)``.
     """
 
     data: dataset.Dataset
     probabilities: np.ndarray
     tokens: np.ndarray
     windows: np.ndarray
+    truncated: np.ndarray
 
     @property
     def logits(self) -> np.ndarray:
@@ -78,15 +80,15 @@ def answer(
     Args:
         predictor: a text classifier with the labels negative and positive.
         data: what to ask.
-        cache: a file that answers are kept in, so that an interrupted evaluation goes on where it was.
+        cache: an ``.npz`` file that answers are kept in, so that an interrupted evaluation goes on where it was.
         progress: called with the number of texts answered since the last call.
     """
     count = len(data)
-    done, values = 0, np.zeros((count, 4))
+    done, values = 0, np.zeros((count, 5))
     if cache is not None and cache.is_file():
-        kept = np.load(cache)
-        done = int(kept["done"])
-        values[:done] = kept["values"][:done]
+        with np.load(cache) as kept:
+            if kept["values"].shape == values.shape:
+                done, values = int(kept["done"]), kept["values"]
         if progress:
             progress(done)
     for row in range(done, count):
@@ -95,12 +97,17 @@ def answer(
             *(output.confidences[label] for label in dataset.LABELS),
             output.tokens,
             output.windows,
+            output.truncated,
         )
         if progress:
             progress(1)
         if cache is not None and ((row + 1) % 500 == 0 or row + 1 == count):
-            np.savez(cache, done=row + 1, values=values)
-    return Answers(data, values[:, :2], values[:, 2].astype(int), values[:, 3].astype(int))
+            partial = cache.with_suffix(".partial.npz")
+            np.savez(partial, done=row + 1, values=values)
+            partial.replace(cache)  # A stop while it is written leaves the last one.
+    return Answers(
+        data, values[:, :2], values[:, 2].astype(int), values[:, 3].astype(int), values[:, 4].astype(bool)
+    )
 
 
 def headline(answers: Answers, temperature: float) -> dict[str, float]:
@@ -147,7 +154,7 @@ def evaluate(
         "data": data.name,
         "digest": data.digest(),
         "rows": len(data),
-        "read_whole": float((answers.windows > 0).mean()),
+        "read_whole": float((~answers.truncated).mean()),
         "metrics": headline(answers, temperature),
         "confusion": confusion(data.labels, answers.logits),
         "slices": slices(answers),
@@ -163,9 +170,10 @@ def table_of(reports: Iterable[dict[str, Any]]) -> str:
     ]
     for report in reports:
         scores = report["metrics"]
+        area = f"{scores['roc_auc']:.4f}" if "roc_auc" in scores else "one class"
         lines.append(
             f"| {report['data']} | {report['rows']:,} | {scores['accuracy']:.2%} | {scores['f1']:.4f} | "
-            f"{scores['roc_auc']:.4f} | {scores['log_loss']:.4f} | {scores['calibration_error']:.4f} | "
+            f"{area} | {scores['log_loss']:.4f} | {scores['calibration_error']:.4f} | "
             f"{scores['calibration_error_unscaled']:.4f} |"
         )
     return "\n".join(lines)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from app.core.tensorflow_runtime import import_tensorflow
-from app.services.artifact import Golden, GoldenExample, Manifest, Preprocessing
+from app.services.artifact import MANIFEST_NAME, Golden, GoldenExample, Manifest, Preprocessing
 from app.services.text import EncodedText, TextEncoder, WindowPolicy
 from ml import dataset, quantize
 from ml.metrics import classification_metrics, fit_temperature, probabilities
@@ -28,7 +28,7 @@ LARGEST_ACCURACY_LOSS = 0.003
 LARGEST_FLIPS = 0.02
 """Share of labels that int8 may change."""
 
-_GOLDEN_TOLERANCE = {"fp32": 1e-4, "int8": 0.03}
+_GOLDEN_TOLERANCE = {"fp32": 1e-5, "int8": 0.03}
 
 
 class ExportError(RuntimeError):
@@ -80,8 +80,10 @@ def export_model(
         progress: takes a line now and then.
 
     Raises:
-        ExportError: parity fails, or int8 costs too much.
+        ExportError: parity fails, int8 costs too much, or `folder` holds something that is no model.
     """
+    if folder.exists() and not (folder / MANIFEST_NAME).is_file() and any(folder.iterdir()):
+        raise ExportError(f"{folder} is not empty and holds no model: it is not replaced")
     windows = windows or WindowPolicy()
     encoder = TextEncoder.from_file(checkpoint / "tokenizer.json", windows)
     with tempfile.TemporaryDirectory(prefix="export-", dir=folder.parent) as scratch:
@@ -236,6 +238,7 @@ def run(arguments: argparse.Namespace) -> int:
         facts,
         precision=arguments.precision,
         sample=arguments.sample,
+        windows=WindowPolicy.from_dict(facts["run"]["config"]["windows"]),
     )
     scores = result.manifest.metrics["validation"]
     print(

@@ -19,16 +19,23 @@ def log_loss(labels: np.ndarray, logits: np.ndarray, temperature: float = 1.0) -
     return float(-np.log(np.clip(chosen, 1e-12, 1.0)).mean())
 
 
-def calibration_error(labels: np.ndarray, logits: np.ndarray, temperature: float = 1.0) -> float:
-    """Return the expected calibration error over 15 equal-width bins of the confidence."""
+def reliability(
+    labels: np.ndarray, logits: np.ndarray, temperature: float = 1.0
+) -> list[tuple[float, float, int]]:
+    """Return mean confidence, accuracy and rows of each of 15 equal-width bins of the confidence that has any."""
     answers = probabilities(logits, temperature)
     confidence, right = answers.max(axis=1), answers.argmax(axis=1) == labels
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    gaps = [
-        abs(confidence[bins == index].mean() - right[bins == index].mean()) * (bins == index).mean()
-        for index in np.unique(bins)
+    return [
+        (float(confidence[inside].mean()), float(right[inside].mean()), int(inside.sum()))
+        for inside in (bins == index for index in np.unique(bins))
     ]
-    return float(sum(gaps))
+
+
+def calibration_error(labels: np.ndarray, logits: np.ndarray, temperature: float = 1.0) -> float:
+    """Return the expected calibration error over 15 equal-width bins of the confidence."""
+    bins = reliability(labels, logits, temperature)
+    return sum(abs(confidence - accuracy) * rows for confidence, accuracy, rows in bins) / len(labels)
 
 
 def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
@@ -45,14 +52,18 @@ def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
 def classification_metrics(
     labels: np.ndarray, logits: np.ndarray, temperature: float = 1.0
 ) -> dict[str, float]:
-    """Return accuracy, F1 of the positive class, ROC AUC, log loss and calibration error."""
+    """Return accuracy, F1 of the positive class, ROC AUC, log loss and calibration error.
+
+    ROC AUC, which one class alone does not have, is left out there: JSON has no NaN.
+    """
     answers = logits.argmax(axis=1)
     hits = int(((answers == 1) & (labels == 1)).sum())
     errors = int((answers != labels).sum())
+    area = roc_auc(labels, logits[:, 1].astype(np.float64) - logits[:, 0])
     return {
         "accuracy": float((answers == labels).mean()),
         "f1": 2 * hits / max(1, 2 * hits + errors),
-        "roc_auc": roc_auc(labels, logits[:, 1].astype(np.float64) - logits[:, 0]),
+        **({} if np.isnan(area) else {"roc_auc": area}),
         "log_loss": log_loss(labels, logits, temperature),
         "calibration_error": calibration_error(labels, logits, temperature),
     }

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ml.evaluate import LENGTH_EDGES, Answers, by_range
-from ml.metrics import CALIBRATION_BINS, confusion, probabilities
+from ml.metrics import confusion, reliability
 
 _INK, _ACCENT, _MUTED = "#1f2937", "#c2410c", "#9ca3af"
 
@@ -34,17 +34,12 @@ def _reliability(axis, answers: Answers, temperature: float) -> None:  # type: i
         (temperature, "as trained", _MUTED),
         (1.0, "after temperature scaling", _ACCENT),
     ):
-        answer = probabilities(answers.logits * scale)
-        confidence, right = answer.max(axis=1), answer.argmax(axis=1) == answers.data.labels
-        bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-        found = [index for index in np.unique(bins) if (bins == index).sum() >= 10]
-        axis.plot(
-            [confidence[bins == index].mean() for index in found],
-            [right[bins == index].mean() for index in found],
-            "o-",
-            color=colour,
-            label=label,
-        )
+        bins = [
+            (confidence, accuracy)
+            for confidence, accuracy, rows in reliability(answers.data.labels, answers.logits * scale)
+            if rows >= 10
+        ]
+        axis.plot([x for x, _ in bins], [y for _, y in bins], "o-", color=colour, label=label)
     axis.plot([0.5, 1], [0.5, 1], ":", color=_INK, linewidth=1, label="perfect")
     axis.set(xlabel="confidence", ylabel="share right", title="Can the confidence be believed?")
     axis.legend(frameon=False)

@@ -3,6 +3,8 @@
 import argparse
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ class Published:
         name: ``entity/project/name:vN``.
         digest: the artifact's.
         aliases: that point to it.
-        registry: the registry's full name where it was linked.
+        registry: ``organisation/registry/name:vN`` where it was linked; the number is the registry's own.
     """
 
     name: str
@@ -58,7 +60,8 @@ def publish(
         report: a folder of an evaluation; its text and plots go with the run.
 
     Raises:
-        PublishError: there is no key, or W&B took the artifact under another digest.
+        PublishError: there is no key, W&B refuses or does not answer, or it would give the artifact another
+            digest than the server expects.
         ModelLoadError: the folder is no model.
     """
     manifest = read_manifest(folder)
@@ -68,60 +71,76 @@ def publish(
         raise PublishError("WANDB_API_KEY is not set: publishing needs a key of the W&B project")
     import wandb
 
-    with wandb.init(project=project, entity=entity, job_type="publish", config=manifest.training) as run:
+    with (
+        _told(),
+        wandb.init(project=project, entity=entity, job_type="publish", config=manifest.training) as run,
+    ):
         artifact = wandb.Artifact(
             name, type="model", description=_description(manifest), metadata=_metadata(manifest)
         )
         artifact.add_dir(str(folder))
+        if artifact.digest != model_digest(folder):
+            raise PublishError(
+                f"W&B would give {folder.name} the digest {artifact.digest}, its files have {model_digest(folder)}: "
+                "does it hold links?"
+            )
         logged = run.log_artifact(artifact, aliases=list(dict.fromkeys(["latest", *aliases])))
         logged.wait()
-        if logged.digest != model_digest(folder):
-            raise PublishError(
-                f"W&B took {logged.name} under digest {logged.digest}, the files have {model_digest(folder)}"
-            )
         target = None
         if registry:
-            linked = run.link_artifact(logged, registry, aliases=list(aliases))
-            target = getattr(linked, "qualified_name", None) or registry
+            target = run.link_artifact(logged, registry, aliases=list(aliases)).qualified_name
         run.summary.update(_flat(manifest.metrics) | (curves or {}))
         if report is not None and (report / "evaluation.png").is_file():
             run.log({"evaluation": wandb.Image(str(report / "evaluation.png"))})
         return Published(logged.qualified_name, logged.digest, tuple(logged.aliases), target)
 
 
-def promote(
-    project: str, name: str, version: str, *, entity: str | None = None, alias: str = PRODUCTION
-) -> None:
-    """Move `alias` to `version` of the artifact.
+def promote(artifact: str, alias: str = PRODUCTION) -> None:
+    """Move `alias` to a version, given as ``entity/project/name:vN``.
 
     Raises:
-        PublishError: there is no such version.
+        PublishError: there is no such version, or W&B refuses or does not answer.
     """
     import wandb
 
-    path = "/".join(part for part in (entity, project, f"{name}:{version}") if part)
-    try:
-        artifact = wandb.Api().artifact(path, type="model")
-    except wandb.errors.CommError as error:
-        raise PublishError(f"cannot promote {path}: {error}") from error
-    artifact.aliases.append(alias)
-    artifact.save()
+    with _told():
+        found = wandb.Api().artifact(artifact, type="model")
+        found.aliases.append(alias)
+        found.save()
 
 
-def current(
-    project: str, name: str, folder: Path, *, entity: str | None = None, alias: str = PRODUCTION
-) -> Path | None:
-    """Download what `alias` points to into `folder`, verified; None where the alias does not exist yet."""
+def current(collection: str, folder: Path, alias: str = PRODUCTION) -> Path | None:
+    """Download what `alias` of ``entity/project/name`` points to into `folder`, verified.
+
+    Returns:
+        The folder, or None where the alias does not exist yet.
+
+    Raises:
+        PublishError: W&B refuses or does not answer: that is no proof that there is none.
+    """
     import wandb
 
-    path = "/".join(part for part in (entity, project, f"{name}:{alias}") if part)
-    api = wandb.Api()
-    if not api.artifact_exists(path, type="model"):
-        return None
-    artifact = api.artifact(path, type="model")
-    target = Path(artifact.download(root=str(folder), skip_cache=True))
-    artifact.verify(root=str(target))
+    with _told():
+        try:
+            artifact = wandb.Api().artifact(f"{collection}:{alias}", type="model")
+        except wandb.errors.CommError as error:
+            if "not found" not in str(error):
+                raise
+            return None
+        target = Path(artifact.download(root=str(folder), skip_cache=True))
+        artifact.verify(root=str(target))
     return target
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tell what the W&B client raises in one line of ours."""
+    import wandb
+
+    try:
+        yield
+    except wandb.errors.Error as error:
+        raise PublishError(f"W&B: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
 def _metadata(manifest: Manifest) -> dict[str, Any]:
@@ -200,15 +219,17 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if arguments.promote == "never":
         return 0
-    version = published.name.rpartition(":")[2]
-    if arguments.promote == "if-not-worse" and not _not_worse(arguments):
+    # A server reads the registry where one is given, else the project; the alias means the same in both.
+    places = [place for place in (published.registry, published.name) if place]
+    if arguments.promote == "if-not-worse" and not _not_worse(arguments, places[0].rpartition(":")[0]):
         return 1
-    promote(arguments.project, arguments.name, version, entity=arguments.entity)
-    print(f"{PRODUCTION} is {version} now")
+    for place in places:
+        promote(place)
+        print(f"{PRODUCTION} is {place} now")
     return 0
 
 
-def _not_worse(arguments: argparse.Namespace) -> bool:
+def _not_worse(arguments: argparse.Namespace, collection: str) -> bool:
     import tempfile
 
     from ml import dataset
@@ -216,9 +237,7 @@ def _not_worse(arguments: argparse.Namespace) -> bool:
     from ml.evaluate import load_model
 
     with tempfile.TemporaryDirectory() as scratch:
-        folder = current(
-            arguments.project, arguments.name, Path(scratch) / "current", entity=arguments.entity
-        )
+        folder = current(collection, Path(scratch) / "current")
         if folder is None:
             print(f"no {PRODUCTION} yet: this one becomes it")
             return True

@@ -22,7 +22,7 @@ class Recipe:
         per_channel: a scale for each output rather than one for the matrix.
         reduce_range: 7-bit weights. Processors without VNNI add pairs of products in 16 bits, which full-range
             signed weights overflow; 7 bits cannot, so every processor computes the same sums.
-        keep: name endings of matrix products that stay fp32.
+        keep: parts of the names of matrix products that stay fp32.
     """
 
     name: str
@@ -91,7 +91,7 @@ def quantize(source: Path, target: Path, recipe: Recipe) -> None:
     kept = [
         node.name
         for node in onnx.load(str(source), load_external_data=False).graph.node
-        if node.op_type == "MatMul" and any(ending in node.name for ending in recipe.keep)
+        if node.op_type == "MatMul" and any(part in node.name for part in recipe.keep)
     ]
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)  # It recommends a shape inference that a fused graph does not need.

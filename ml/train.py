@@ -12,10 +12,10 @@ import numpy as np
 
 from app.core.tensorflow_runtime import import_tensorflow
 from app.services.text import TextEncoder, WindowPolicy
-from ml import base_models
+from ml import base_models, training_data
 from ml.batches import Arrays, Stage, fill, plan
-from ml.dataset import Dataset
-from ml.metrics import classification_metrics, fit_temperature
+from ml.dataset import LABELS, Dataset
+from ml.metrics import classification_metrics, confusion, fit_temperature, reliability
 from ml.tracking import Tracker
 
 
@@ -90,6 +90,9 @@ def train(
 ) -> TrainingResult:
     """Train, and write a Hugging Face checkpoint with its tokenizer into ``folder/best``.
 
+    A run that was stopped goes on from its last checkpoint; without dropout it ends with the weights of a run
+    that was not (dropout draws other masks after a stop). The validation texts are kept beside the checkpoints.
+
     Args:
         config: all choices.
         training: what is learned from.
@@ -100,10 +103,12 @@ def train(
         progress: takes a line of text now and then.
 
     Raises:
-        TrainingError: the folder holds a run with another configuration or other data.
+        TrainingError: the folder holds a run with another configuration or other data, or the loss was never
+            finite.
     """
     tensorflow = import_tensorflow()
     _claim(folder, config, training)
+    training_data.save(validation, folder / "validation.parquet")
     base_models.copy_tokenizer(config.base_model, folder / "best")
     encoder = TextEncoder.from_file(folder / "best" / "tokenizer.json", config.windows)
     progress(f"tokenizing {len(training)} texts")
@@ -116,7 +121,13 @@ def train(
         attention_dropout=0.0,
         seq_classif_dropout=config.head_dropout,
     )
-    loop = _Loop(tensorflow, model, config, len(batches), mean_rows=len(training) / max(1, len(batches)))
+    loop = _Loop(
+        tensorflow,
+        model,
+        config,
+        len(batches),
+        sum(len(batch.rows) for batch in batches) / max(1, len(batches)),
+    )
     state = folder / "state"
     manager = tensorflow.train.CheckpointManager(loop.checkpoint, str(state), max_to_keep=2)
     if manager.latest_checkpoint:
@@ -131,6 +142,9 @@ def train(
     bad = int(loop.bad_evaluations)
     seen, window_losses = 0, []
     for index in range(int(loop.step), len(batches)):
+        if bad >= max(1, config.patience):
+            progress(f"stopped early: {bad} evaluations without a better validation loss")
+            break
         batch = batches[index]
         loss, norm = loop.run(fill(batch, tokens, targets, config.windows, special))
         seen += batch.size * batch.length
@@ -163,12 +177,11 @@ def train(
             loop.bad_evaluations.assign(bad)
             manager.save()
             saved = time.monotonic()
-            if bad >= config.patience:
-                progress(f"stopped early: {bad} evaluations without a better validation loss")
-                break
         elif time.monotonic() - saved > 300:
             manager.save()
             saved = time.monotonic()
+    if not math.isfinite(float(loop.best_loss)):
+        raise TrainingError("no evaluation had a finite loss: try a lower learning rate, or more texts")
     best = type(model).from_pretrained(str(folder / "best"))
     logits = predict_logits(best, encoder, validation.texts, config.tokens_a_batch)
     scores = classification_metrics(validation.labels, logits)
@@ -176,6 +189,16 @@ def train(
     np.savez(folder / "validation.npz", logits=logits, labels=validation.labels)
     tracker.summarize(
         {f"validation/{name}": value for name, value in scores.items()} | {"temperature": temperature}
+    )
+    tracker.log_table(
+        "validation/confusion",
+        ["truth", *LABELS],
+        [[name, *counts] for name, counts in zip(LABELS, confusion(validation.labels, logits), strict=True)],
+    )
+    tracker.log_table(
+        "validation/calibration",
+        ["confidence", "accuracy", "rows"],
+        reliability(validation.labels, logits, temperature),
     )
     result = TrainingResult(folder / "best", int(loop.step), time.monotonic() - started, scores, temperature)
     (folder / "result.json").write_text(

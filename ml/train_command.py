@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sample", type=int, help="only so many rows of the data, for a quick try")
     parser.add_argument("--base-model", default=defaults.base_model, help="hub name, folder, or minilm-l6")
     parser.add_argument(
-        "--stages", type=Stage.parse, nargs="+", default=list(defaults.stages), metavar="TOKENS:PASSES"
+        "--stages", type=_stage, nargs="+", default=list(defaults.stages), metavar="TOKENS:PASSES"
     )
     parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
     parser.add_argument("--tokens-a-batch", type=int, default=defaults.tokens_a_batch)
@@ -94,6 +94,13 @@ def run(arguments: argparse.Namespace) -> int:
         + ", ".join(f"{name} {value:.4f}" for name, value in result.validation.items())
     )
     return 0
+
+
+def _stage(value: str) -> Stage:
+    try:
+        return Stage.parse(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _split(path: Path, name: str) -> str | None:

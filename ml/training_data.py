@@ -48,7 +48,7 @@ def assemble(
         teacher_share: how much of a main text's target comes from the n-gram teacher.
         folds: of the teacher.
         seed: of the split.
-        folder: where the teacher's answers and the validation texts are kept.
+        folder: where the teacher's answers are kept.
         progress: takes a line now and then.
 
     Raises:
@@ -65,6 +65,12 @@ def assemble(
     names = ", ".join(part.name for part in held_out) or "nothing"
     progress(f"{len(main) - len(usable)} rows left out: duplicates, or texts of {names}")
     training, validation = dataset.split_by_film(usable, validation_share, seed)
+    for part, rows in (("training", training), ("validation", validation)):
+        if len(np.unique(rows.labels)) < len(dataset.LABELS):
+            raise DatasetError(
+                f"{main.name}: the {part} part, {len(rows)} of {len(usable)} rows, does not hold both classes: "
+                "give more rows or another validation share"
+            )
     answers = None
     if teacher_share:
         answers = _teacher(training, folds, seed, folder, progress)
@@ -76,8 +82,6 @@ def assemble(
         unseen = dataset.without_texts_of(more, [*held_out, validation])
         parts.append(unseen)
         targets.append(soft_targets(unseen.labels, None, 0.0))
-    if folder is not None:
-        save(validation, folder / "validation.parquet")
     return TrainingData(
         dataset.join("+".join(part.name for part in parts), parts), validation, np.concatenate(targets)
     )
@@ -101,9 +105,9 @@ def _teacher(
     path = folder / "teacher.npz" if folder is not None else None
     digest = training.digest()
     if path is not None and path.is_file():
-        kept = np.load(path)
-        if str(kept["digest"]) == digest:
-            return np.asarray(kept["answers"])
+        with np.load(path) as kept:
+            if str(kept["digest"]) == digest:
+                return np.asarray(kept["answers"])
     progress(f"asking the n-gram teacher about {len(training)} texts in {folds} folds")
     answers = out_of_fold(training, folds, seed)
     if path is not None:
