@@ -6,6 +6,7 @@ import sys
 
 BENCHMARKS = {
     "cold_start": "from process start to the first right answer over HTTP, in parts, against a bare app",
+    "agreement": "real reviews through HTTP, against the same model called directly in TensorFlow",
 }
 
 
