@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.services.text import WindowPolicy, clean
+from app.services.text import clean
 from ml.dataset import Dataset, DatasetError, load
 
 _ARCHIVE = "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz"
@@ -87,13 +87,6 @@ def cut_at(lengths: np.ndarray, windows: Iterable[int]) -> list[Reading]:
         )
         for window in windows
     ]
-
-
-def windows_per_text(lengths: np.ndarray, policy: WindowPolicy) -> tuple[Counter[int], float]:
-    """Count the texts by how many windows serving reads of them; also the share that is truncated even so."""
-    spans = [policy.spans(int(length)) for length in lengths]
-    truncated = sum(cut for _, cut in spans)
-    return Counter(len(ranges) for ranges, _ in spans), truncated / max(1, len(spans))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.services.text import WindowPolicy
 from ml import explore
 from ml.dataset import Dataset, DatasetError
 
@@ -66,13 +65,6 @@ def test_a_cut_leaves_room_for_the_special_tokens():
     short, longer = explore.cut_at(np.array([6, 7, 20]), [8, 22])
     assert (short.whole, short.tokens) == (pytest.approx(1 / 3), pytest.approx(18 / 33))
     assert (longer.whole, longer.tokens) == (1.0, 1.0)
-
-
-def test_windows_are_counted_as_serving_cuts_them():
-    policy = WindowPolicy(max_tokens=12, overlap=2, max_windows=2)
-    counts, truncated = explore.windows_per_text(np.array([10, 11, 18, 100]), policy)
-    assert counts == {1: 1, 2: 3}
-    assert truncated == 0.25
 
 
 def test_vocabulary_is_ordered_and_covers_everything_in_the_end():
