@@ -208,6 +208,19 @@ def own_slices(predictor: Predictor) -> dict[str, dict[str, float]]:
     return {kind: {"rows": len(right), "accuracy": float(np.mean(right))} for kind, right in counts.items()}
 
 
+def record(folder: Path, manifest: Manifest, reports: Iterable[dict[str, Any]], own: dict[str, Any]) -> None:
+    """Write figures into the manifest in `folder`, and its card anew; the model's digest changes with them."""
+    from ml.card import write_card
+
+    found = {
+        report["data"]: report["metrics"] | {"rows": report["rows"], "digest": report["digest"]}
+        for report in reports
+    }
+    updated = manifest.model_copy(update={"metrics": manifest.metrics | found | {"own_sentences": own}})
+    updated.write(folder)
+    write_card(folder, updated)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``python -m ml evaluate``."""
     parser.add_argument("model", type=Path, help="a model folder with a marquee.json")
@@ -222,6 +235,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--sample", type=int, help="only so many rows of each")
     parser.add_argument("--report", type=Path, help="a folder for report.md, report.json and plots")
+    parser.add_argument(
+        "--record", action="store_true", help="write the figures into the model's manifest and card"
+    )
     parser.add_argument("--threads", type=int, help="cores to use; all by default")
 
 
@@ -250,6 +266,8 @@ def run(arguments: argparse.Namespace) -> int:
         first = first or answers
         reports.append(report)
     own = own_slices(predictor)
+    if arguments.record:
+        record(arguments.model, files.manifest, reports, own)
     text = "\n\n".join(
         [
             f"Model {files.path.name}, digest {files.model.digest}, temperature {files.manifest.temperature:.3f}",

@@ -15,6 +15,7 @@ from app.core.tensorflow_runtime import import_tensorflow
 from app.services.artifact import MANIFEST_NAME, Golden, GoldenExample, Manifest, Preprocessing
 from app.services.text import EncodedText, TextEncoder, WindowPolicy
 from ml import dataset, quantize
+from ml.card import write_card
 from ml.metrics import classification_metrics, fit_temperature, probabilities
 from ml.onnx_graph import read_classifier, write_graph
 from ml.reference import profile
@@ -90,7 +91,7 @@ def export_model(
         fp32 = Path(scratch) / "fp32.onnx"
         gap = _write_and_compare(checkpoint, fp32, encoder, validation.sample(parity_texts, 1).texts)
         progress(f"TensorFlow and ONNX fp32 logits differ by at most {gap:.1e} on {parity_texts} texts")
-        table, chosen = _choose(
+        table, chosen, recipe = _choose(
             fp32, Path(scratch), encoder, validation.sample(sample, 2), precision, progress
         )
         encoded = encoder.encode(validation.texts)
@@ -107,7 +108,11 @@ def export_model(
             ),
             temperature=temperature,
             training=training
-            | {"precision": precision, "quantisation": [entry.to_dict() for entry in table]},
+            | {
+                "precision": precision,
+                "chosen": recipe,
+                "quantisation": [entry.to_dict() for entry in table],
+            },
             metrics={
                 "validation": classification_metrics(validation.labels, logits, temperature)
                 | {"rows": len(validation), "digest": validation.digest()}
@@ -120,6 +125,7 @@ def export_model(
         shutil.copyfile(chosen, built / "model.onnx")
         shutil.copyfile(checkpoint / "tokenizer.json", built / "tokenizer.json")
         manifest.write(built)
+        write_card(built, manifest)
         if folder.exists():
             shutil.rmtree(folder)
         shutil.copytree(built, folder)
@@ -150,12 +156,12 @@ def _choose(
     sample: dataset.Dataset,
     precision: str,
     progress: Callable[[str], None],
-) -> tuple[list[quantize.Measured], Path]:
+) -> tuple[list[quantize.Measured], Path, str]:
     texts: list[EncodedText] = encoder.encode(sample.texts)
     reference, logits = quantize.measure(fp32, "fp32", True, texts, sample.labels, None)
     table = [reference]
     if precision == "fp32":
-        return table, fp32
+        return table, fp32, "fp32"
     for index, recipe in enumerate(quantize.RECIPES):
         target = scratch / f"{index}.onnx"
         quantize.quantize(fp32, target, recipe)
@@ -175,7 +181,7 @@ def _choose(
             f"{best.recipe} changes {best.flips:.1%} of the labels, at most {LARGEST_FLIPS:.0%} may change"
         )
     progress(f"chosen: {best.recipe}")
-    return table, scratch / f"{table.index(best) - 1}.onnx"
+    return table, scratch / f"{table.index(best) - 1}.onnx", best.recipe
 
 
 def _golden(
