@@ -76,9 +76,9 @@ def _training(manifest: Manifest, config: dict[str, Any]) -> str:
         if config.get("teacher_share")
         else ""
     )
-    rows = manifest.training.get("run", {}).get("rows", 0)
+    run = manifest.training.get("run", {})
     return (
-        f"Fine-tuned in TensorFlow on {rows:,} labelled texts ({manifest.training.get('sources', 'see the digest')}): "
+        f"Fine-tuned in TensorFlow on {run.get('rows', 0):,} labelled texts ({run.get('sources', 'unknown')}): "
         f"{stages}; AdamW, learning rate {config['learning_rate']:g} with warm-up and linear decay, seed "
         f"{config['seed']}.{teacher} Texts of the test sets were taken out of the training data; validation reviews are "
         "about films that no training review is about.\n"
@@ -89,9 +89,9 @@ def _quantisation(manifest: Manifest) -> str:
     table = manifest.training.get("quantisation") or []
     if len(table) < 2:
         return ""
+    precision, chosen = manifest.training.get("precision"), manifest.training.get("chosen")
     lines = [
-        f"Stored as {manifest.training.get('precision')}; the ways to quantise were compared on validation reviews "
-        f"(chosen: {manifest.training.get('chosen')}):\n",
+        f"Stored as {precision}; the ways to quantise were compared on validation reviews (chosen: {chosen}):\n",
         "| weights | MB | accuracy | labels changed | mean shift | largest | tokens/s |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
@@ -131,5 +131,6 @@ def _reading(manifest: Manifest) -> str:
     reading = manifest.preprocessing
     return (
         f"Up to {reading.max_windows} windows of at most {reading.max_tokens} tokens, neighbours sharing "
-        f"{reading.overlap}; what the model says of each is averaged. The code is `app/services/text.py`, for training and for serving.\n"
+        f"{reading.overlap}; what the model says of each is averaged. "
+        "The code is `app/services/text.py`, for training and for serving.\n"
     )

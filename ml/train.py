@@ -302,7 +302,12 @@ def predict_logits(
 def _claim(folder: Path, config: TrainingConfig, training: Dataset) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "config.json"
-    wanted = {"config": config.to_dict(), "data": training.digest(), "rows": len(training)}
+    wanted = {
+        "config": config.to_dict(),
+        "data": training.digest(),
+        "rows": len(training),
+        "sources": training.name,
+    }
     if path.is_file() and json.loads(path.read_text("utf-8")) != wanted:
         raise TrainingError(
             f"{folder} holds a run with other settings or data: choose another folder or remove it"
