@@ -80,8 +80,8 @@ def _training(manifest: Manifest, config: dict[str, Any]) -> str:
     return (
         f"Fine-tuned in TensorFlow on {run.get('rows', 0):,} labelled texts ({run.get('sources', 'unknown')}): "
         f"{stages}; AdamW, learning rate {config['learning_rate']:g} with warm-up and linear decay, seed "
-        f"{config['seed']}.{teacher} Texts of the test sets were taken out of the training data; validation reviews are "
-        "about films that no training review is about.\n"
+        f"{config['seed']}.{teacher} Texts of the test sets were taken out of the training data; validation "
+        "reviews are about films that no training review is about.\n"
     )
 
 
