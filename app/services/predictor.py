@@ -7,11 +7,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from app.services.artifact import Manifest
+from app.core.config import Settings
+from app.core.errors import ModelLoadError, StartupError
+from app.services.artifact import Manifest, ModelFiles
+
+LOADERS: dict[str, str] = {
+    "onnx": "app.services.loaders.onnx:OnnxPredictor",
+    "transformers": "app.services.loaders.transformers:TransformersPredictor",
+    "keras": "app.services.loaders.keras:KerasPredictor",
+    "joblib": "app.services.loaders.joblib:JoblibPredictor",
+}
+"""The loaders that ``MODEL_LOADER`` may name, and the classes behind them, imported when asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +63,8 @@ class Predictor(ABC):
 
     @classmethod
     @abstractmethod
-    def load(cls, path: Path, context: LoadContext) -> Self:
-        """Read the model from a folder or file.
+    def load(cls, path: Path, context: LoadContext) -> "Predictor":
+        """Read the model from a folder or file; what is returned may be of a subclass that fits what was found.
 
         Raises:
             ModelLoadError: the files are not what this loader needs; says which and what would mend it.
@@ -99,3 +109,32 @@ class Predictor(ABC):
 
     def close(self) -> None:
         """Free what the model holds; called once, when no prediction runs."""
+
+
+def load_predictor(files: ModelFiles, settings: Settings) -> Predictor:
+    """Load a model by the loader that the settings name, or that fits.
+
+    Raises:
+        ModelLoadError: the loader is unknown or does not fit the files, a library is missing, the files are not what
+            the loader needs, or a class of one's own failed; one line that says which.
+    """
+    from app.services.loaders.choice import choose_loader, missing_library
+    from app.services.loaders.custom import import_class
+
+    name = choose_loader(files, settings)
+    context = LoadContext(
+        files.manifest, settings.model_parameters, settings.predict_method, settings.inference_threads
+    )
+    kind = import_class(LOADERS.get(name, name))
+    try:
+        predictor: object = kind.load(files.path, context)
+    except StartupError:
+        raise
+    except ImportError as error:
+        raise ModelLoadError(missing_library(name, error)) from error
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelLoadError(f"the loader {name} failed: {type(error).__name__}: {reason}") from error
+    if not isinstance(predictor, Predictor):
+        raise ModelLoadError(f"{name}: load() must return a Predictor, not {type(predictor).__name__}")
+    return predictor

@@ -1,0 +1,206 @@
+"""What every loader of a text classifier shares: from a request to windows, from logits to a reply."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import BaseModel
+
+from app.core.errors import InvalidInputError, ModelLoadError, PredictionFailedError
+from app.models.prediction import TextReply, TextRequest
+from app.services.outputs import softmax
+from app.services.predictor import LoadContext, Predictor
+from app.services.text import EncodedText, TextEncoder, average_windows, clean
+
+SMOKE_TEXT = "A warm, funny and beautifully acted film."
+TOKENIZER_NAME = "tokenizer.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """What a model says of one text.
+
+    Attributes:
+        label: the likeliest class.
+        confidences: a calibrated probability for each label, in the order of the outputs; empty for a model that
+            gives none.
+        tokens: of the whole text, special ones not counted; words for a model without a tokenizer of its own.
+        windows: pieces that the text was read in.
+        truncated: whether some of it was left out.
+        unknown: how many tokens the vocabulary does not know; None where there is no telling.
+    """
+
+    label: str
+    confidences: dict[str, float]
+    tokens: int
+    windows: int = 1
+    truncated: bool = False
+    unknown: int | None = None
+
+
+class TextClassifier(Predictor):
+    """Takes one text or several, answers labels with confidences. Subclasses say how a text is predicted."""
+
+    Request: ClassVar[type[BaseModel]] = TextRequest
+    Response: ClassVar[type[BaseModel]] = TextReply
+
+    def split(self, request: Any) -> list[Any]:
+        """Return the texts of a request."""
+        items: list[Any] = request.items
+        return items
+
+    def join(self, request: Any, items: Sequence[Any], outputs: Sequence[Any]) -> dict[str, Any]:
+        """Return one prediction, or a list of them where a list was asked."""
+        predictions = [_reply(text, output) for text, output in zip(items, outputs, strict=True)]
+        return predictions[0] if request.text is not None else {"predictions": predictions}
+
+    def row(self, item: Any, output: Any) -> dict[str, Any]:
+        """Return sentiment, a column for each confidence, the text and its counts."""
+        confidences = {f"confidence_{label}": value for label, value in output.confidences.items()}
+        unknown = {} if output.unknown is None else {"unknown_tokens": output.unknown}
+        return {
+            "sentiment": sentiment(output.label),
+            **confidences,
+            "text": item,
+            "characters": len(item),
+            "tokens": output.tokens,
+            "windows": output.windows,
+            "truncated": output.truncated,
+            **unknown,
+        }
+
+    def smoke_item(self) -> Any | None:
+        """Return a sentence of our own."""
+        return SMOKE_TEXT
+
+
+class WindowClassifier(TextClassifier):
+    """Reads texts as windows of token ids; subclasses give the logits of windows."""
+
+    def __init__(self, encoder: TextEncoder, labels: tuple[str, ...], temperature: float) -> None:
+        """Keep what turns texts into windows and logits into confidences."""
+        self.encoder = encoder
+        self.labels = labels
+        self.temperature = temperature
+
+    @abstractmethod
+    def logits(self, window: Sequence[int]) -> list[float]:
+        """Return one number for each label of a window of token ids, special ones included.
+
+        A window is computed alone: with dynamic int8 scales, and in its last digits with floats too, a row would
+        depend on its neighbours. One at a time is also the fastest for longer texts on a CPU, since nothing is
+        padded to the longest.
+        """
+
+    def prepare(self, items: Sequence[Any]) -> list[Any]:
+        """Clean, tokenize and window the texts.
+
+        Raises:
+            InvalidInputError: nothing is left of a text.
+        """
+        encoded = self.encoder.encode(items)
+        if not all(text.tokens for text in encoded):
+            refuse_blank(items)
+        return list(encoded)
+
+    def predict(self, batch: Sequence[Any]) -> list[Any]:
+        """Classify encoded texts, each by itself.
+
+        Raises:
+            PredictionFailedError: the model gave logits that are not finite.
+        """
+        return [self._classify(text) for text in batch]
+
+    def cost(self, prepared: Any) -> int:
+        """Return the tokens of all windows, special ones included."""
+        return sum(len(window) for window in prepared.windows)
+
+    def describe(self) -> dict[str, Any]:
+        """Tell how texts are read."""
+        policy = self.encoder.policy
+        return {
+            "vocabulary": self.encoder.vocabulary_size,
+            "max_tokens": policy.max_tokens,
+            "overlap": policy.overlap,
+            "max_windows": policy.max_windows,
+            "temperature": self.temperature,
+        }
+
+    def _classify(self, text: EncodedText) -> Classification:
+        logits = average_windows([self.logits(window) for window in text.windows])
+        if not all(map(math.isfinite, logits)):
+            raise PredictionFailedError("the model gave no finite number for this text")
+        probabilities = softmax([value / self.temperature for value in logits])
+        confidences = dict(zip(self.labels, probabilities, strict=True))
+        return Classification(
+            label=max(confidences, key=confidences.__getitem__),
+            confidences=confidences,
+            tokens=text.tokens,
+            windows=len(text.windows),
+            truncated=text.truncated,
+            unknown=text.unknown,
+        )
+
+
+def sentiment(label: str) -> str:
+    """Return a label as replies show it: with a capital first letter."""
+    return label[:1].upper() + label[1:]
+
+
+def refuse_blank(items: Sequence[str]) -> None:
+    """Refuse texts of which cleaning leaves nothing, whatever the model.
+
+    Raises:
+        InvalidInputError: says which.
+    """
+    for position, text in enumerate(items):
+        if not clean(text):
+            raise InvalidInputError("the text is blank", position if len(items) > 1 else None)
+
+
+def load_encoder(folder: Path, context: LoadContext, config: dict[str, Any]) -> TextEncoder:
+    """Read ``tokenizer.json`` and hold it and the window policy to what the model's `config` allows.
+
+    Raises:
+        ModelLoadError: the file is missing or no tokenizer, or windows or vocabulary are larger than the model's.
+    """
+    policy = context.manifest.preprocessing.windows()
+    try:
+        encoder = TextEncoder.from_file(folder / TOKENIZER_NAME, policy)
+    except ValueError as error:
+        raise ModelLoadError(str(error)) from error
+    check_encoder(encoder, config)
+    return encoder
+
+
+def check_encoder(encoder: TextEncoder, config: dict[str, Any]) -> None:
+    """Hold windows and vocabulary to the limits that the model's `config` names, if it names any.
+
+    Raises:
+        ModelLoadError: a window or a token id would be outside the model's tables.
+    """
+    positions, vocabulary = config.get("max_position_embeddings"), config.get("vocab_size")
+    if isinstance(positions, int) and encoder.policy.max_tokens > positions:
+        raise ModelLoadError(
+            f"windows of {encoder.policy.max_tokens} tokens do not fit the model's {positions} positions: "
+            "set preprocessing.max_tokens in marquee.json"
+        )
+    if isinstance(vocabulary, int) and encoder.vocabulary_size > vocabulary:
+        raise ModelLoadError(
+            f"the tokenizer knows {encoder.vocabulary_size} tokens and the model {vocabulary}: "
+            "they are not of the same model"
+        )
+
+
+def _reply(text: str, output: Classification) -> dict[str, Any]:
+    return {
+        "text": text,
+        "sentiment": sentiment(output.label),
+        "confidences": output.confidences,
+        "tokens": output.tokens,
+        "windows": output.windows,
+        "truncated": output.truncated,
+    }
