@@ -10,6 +10,9 @@ POETRY ?= poetry
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-input --quiet --require-hashes
+# What a start of the server imports, compiled at its installation; pip would compile all of SciPy with it.
+STARTING := fastapi, joblib, loguru, onnxruntime, prometheus_client, pydantic_settings, sklearn.pipeline, tokenizers, \
+	uvicorn, wandb
 
 .PHONY: help install install-dev install-ml install-tensorflow run wandb test test-fast test-without-tensorflow \
 	test-tensorflow e2e lint format lock train benchmarks deploy easter clean
@@ -30,6 +33,12 @@ $(VENV)/.created:
 $(VENV)/.%: requirements/%.txt | $(VENV)/.created
 	@echo "Installing $<"
 	@$(PIP_INSTALL) -r $<
+	@touch $@
+
+$(VENV)/.serving: requirements/serving.txt | $(VENV)/.created
+	@echo "Installing $<"
+	@$(PIP_INSTALL) --no-compile -r $<
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -c "import $(STARTING)"
 	@touch $@
 
 install: $(VENV)/.serving ## Install what serving needs
