@@ -5,6 +5,7 @@ Exit codes: 0 after a signal, 1 when it cannot serve (one line says why), 2 for 
 
 import argparse
 import ast
+import atexit
 import contextlib
 import inspect
 import itertools
@@ -31,6 +32,8 @@ _BACKLOG = 2048
 def main(arguments: list[str] | None = None) -> int:
     """Run the server and return the exit code."""
     _parser().parse_args(arguments)
+    # Until the server is up. The first process of a container ignores the signal unless somebody handles it.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     try:
         settings = load_settings()
     except ConfigurationError as error:
@@ -106,6 +109,12 @@ def serve(settings: Settings, listener: socket.socket) -> int:
                 for number, handler in before.items():
                     signal.signal(number, handler)
 
+        async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().serve(sockets)
+            if lifecycle.loading:
+                # asyncio and Python would wait for the thread that loads a model nobody waits for any more.
+                _exit_now(1 if failed else 0)
+
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             lifecycle.begin_stop()
             await super().shutdown(sockets)
@@ -127,9 +136,6 @@ def serve(settings: Settings, listener: socket.socket) -> int:
     )
     server.run(sockets=[listener])
     code = 1 if failed else 0
-    if lifecycle.loading:
-        # A download that nobody can stop would keep Python from ending.
-        _exit_now(code)
     _exit_in(settings.shutdown_seconds, code)
     logger.info("stopped")
     return code
@@ -179,4 +185,9 @@ def describe_settings() -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    outcome: list[int] = []
+    # The first handler that is registered runs last. All is written by then, and taking Python's modules apart
+    # would cost as much as importing them, out of the seconds that the platform gives.
+    atexit.register(lambda: os._exit(outcome[0]) if outcome else None)
+    outcome.append(main())
+    sys.exit(outcome[0])

@@ -108,6 +108,7 @@ class Lifecycle:
         """Refuse new requests and give the open ones their time. Calling it again changes nothing."""
         if not self.stopping:
             self.stopping = True
+            logger.info("stopping: {} requests are open", self.open_requests)
             self._deadline = asyncio.get_running_loop().time() + self._shutdown_seconds
             self._draining = asyncio.create_task(self._drain())
 

@@ -66,6 +66,8 @@ def _configure(level: str, as_json: bool, project: str | None, secrets: Iterable
         other = logging.getLogger(name)
         other.handlers.clear()
         other.propagate = True
+    # What uvicorn tells of its steps is for whoever looks for a fault; the service says itself what happens.
+    logging.getLogger("uvicorn.error").setLevel(logging.DEBUG if level == "DEBUG" else logging.WARNING)
 
 
 def _text_format(record: "Record") -> str:

@@ -70,7 +70,7 @@ class WordsPredictor(Predictor):
         if "explode" in batch[0]:
             raise RuntimeError(f"internal detail about {batch[0]}")
         if "wait" in batch[0]:
-            self.gate.wait(5)
+            self.gate.wait(20)
         score = float("nan") if "undecided" in batch[0] else 0.5
         return [
             {"text": text, "sentiment": "Positive" if "good" in text else "Negative", "score": score}
