@@ -4,11 +4,13 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from app.core.errors import ModelLoadError
 
+_ROUNDING = 1e-3
 _PLACEHOLDER = re.compile(r"label_\d+", re.IGNORECASE)
 
 
@@ -26,6 +28,53 @@ def sigmoid(logit: float) -> float:
         return 1 / (1 + math.exp(-logit))
     exponential = math.exp(logit)
     return exponential / (1 + exponential)
+
+
+class Meaning(StrEnum):
+    """What a row of a model's outputs is."""
+
+    PROBABILITY = "the probability of the second class"
+    LOGIT = "the logit of the second class"
+    PROBABILITIES = "a probability for each class"
+    LOGITS = "a logit for each class"
+
+
+def meaning_of(rows: Sequence[Sequence[float]], activation: str | None = None) -> Meaning:
+    """Find out what outputs mean from the last layer's activation, else from a few rows of them.
+
+    Args:
+        rows: outputs for some inputs, shape ``(n, k)``; one column is the second of two classes.
+        activation: ``sigmoid``, ``softmax``, ``linear``, another name, or None where it is not known.
+
+    Raises:
+        ModelLoadError: they are neither logits nor probabilities that sum to 1.
+    """
+    values = [value for row in rows for value in row]
+    inside = all(-_ROUNDING <= value <= 1 + _ROUNDING for value in values)
+    if all(len(row) == 1 for row in rows):
+        is_logit = activation == "linear" or not inside
+        return Meaning.LOGIT if is_logit else Meaning.PROBABILITY
+    if inside and all(abs(sum(row) - 1) <= _ROUNDING for row in rows):
+        return Meaning.PROBABILITIES
+    if activation == "linear" or (activation is None and not inside):
+        return Meaning.LOGITS
+    raise ModelLoadError(
+        f"the outputs ({activation or 'of an unknown activation'}) are neither logits nor probabilities that sum to 1; "
+        "several labels at once need a class of one's own (MODEL_LOADER=package.module:Class)"
+    )
+
+
+def probabilities(row: Sequence[float], meaning: Meaning, temperature: float = 1.0) -> list[float]:
+    """Return a probability for each class, logits divided by `temperature`; `row` must be finite."""
+    if meaning is Meaning.LOGITS:
+        return softmax([value / temperature for value in row])
+    if meaning is Meaning.LOGIT:
+        second = sigmoid(row[0] / temperature)
+        return [1 - second, second]
+    given = list(row) if meaning is Meaning.PROBABILITIES else [1 - row[0], row[0]]
+    if temperature == 1.0:
+        return given
+    return softmax([math.log(max(value, 1e-12)) / temperature for value in given])
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ To serve another flavour of model, subclass `Predictor`, and set ``MODEL_LOADER=
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,7 +22,7 @@ LOADERS: dict[str, str] = {
     "keras": "app.services.loaders.keras:KerasPredictor",
     "joblib": "app.services.loaders.joblib:JoblibPredictor",
 }
-"""The loaders that ``MODEL_LOADER`` may name, and the classes behind them, imported when asked for."""
+"""The loaders that ``MODEL_LOADER`` may name, and the classes whose ``load`` returns a `Predictor`; imported late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,12 @@ def load_predictor(files: ModelFiles, settings: Settings) -> Predictor:
     context = LoadContext(
         files.manifest, settings.model_parameters, settings.predict_method, settings.inference_threads
     )
-    kind = import_class(LOADERS.get(name, name))
+    kind: Any
+    if name in LOADERS:
+        module, _, attribute = LOADERS[name].partition(":")
+        kind = getattr(import_module(module), attribute)
+    else:
+        kind = import_class(name)
     try:
         predictor: object = kind.load(files.path, context)
     except StartupError:

@@ -1,6 +1,7 @@
 """What every loader of a text classifier shares: from a request to windows, from logits to a reply."""
 
 import math
+import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from app.services.text import EncodedText, TextEncoder, average_windows, clean
 
 SMOKE_TEXT = "A warm, funny and beautifully acted film."
 TOKENIZER_NAME = "tokenizer.json"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,20 +147,68 @@ class WindowClassifier(TextClassifier):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class WholeText:
+    """A text for a model that does its own reading.
+
+    Attributes:
+        text: as it was sent, since the model was trained on what its own preprocessing makes of raw texts; half
+            surrogates are U+FFFD.
+        words: parts between white space after cleaning.
+    """
+
+    text: str
+    words: int
+
+
+class WholeTextClassifier(TextClassifier):
+    """Hands whole texts to a model that has its own preprocessing; subclasses give label and confidences."""
+
+    @abstractmethod
+    def answer(self, texts: Sequence[str]) -> list[tuple[str, dict[str, float]]]:
+        """Return label and confidences of each text.
+
+        Raises:
+            PredictionFailedError: the model gave a number that is not finite.
+        """
+
+    def prepare(self, items: Sequence[Any]) -> list[Any]:
+        """Check the texts.
+
+        Raises:
+            InvalidInputError: nothing is left of a text when it is cleaned.
+        """
+        cleaned = refuse_blank(items)
+        return [
+            WholeText(_SURROGATE.sub("\ufffd", text), len(words.split()))
+            for text, words in zip(items, cleaned, strict=True)
+        ]
+
+    def predict(self, batch: Sequence[Any]) -> list[Any]:
+        """Classify the texts."""
+        answers = self.answer([prepared.text for prepared in batch])
+        return [
+            Classification(label, confidences, tokens=prepared.words)
+            for prepared, (label, confidences) in zip(batch, answers, strict=True)
+        ]
+
+
 def sentiment(label: str) -> str:
     """Return a label as replies show it: with a capital first letter."""
     return label[:1].upper() + label[1:]
 
 
-def refuse_blank(items: Sequence[str]) -> None:
-    """Refuse texts of which cleaning leaves nothing, whatever the model.
+def refuse_blank(items: Sequence[str]) -> list[str]:
+    """Return cleaned texts; those of which nothing is left are refused, whatever the model.
 
     Raises:
         InvalidInputError: says which.
     """
-    for position, text in enumerate(items):
-        if not clean(text):
+    cleaned = [clean(text) for text in items]
+    for position, text in enumerate(cleaned):
+        if not text:
             raise InvalidInputError("the text is blank", position if len(items) > 1 else None)
+    return cleaned
 
 
 def load_encoder(folder: Path, context: LoadContext, config: dict[str, Any]) -> TextEncoder:
