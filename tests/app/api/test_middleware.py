@@ -143,7 +143,7 @@ def test_open_requests_are_counted(client, gate):
         import asyncio
 
         task = asyncio.ensure_future(ask(client.app, chunks(b'{"text": "wait"}')))
-        while not client.service.server.waiting:  # noqa: ASYNC110
+        while not client.service.server.waiting:
             await asyncio.sleep(0.01)
         counted = client.service.lifecycle.open_requests
         gate.set()

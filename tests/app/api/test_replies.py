@@ -36,7 +36,7 @@ def test_a_client_that_leaves_gives_its_place_up(client, gate, log_records, monk
 
     async def leaving():
         yield {"type": "http.request", "body": b'{"text": "wait"}', "more_body": False}
-        while not client.service.server.waiting:  # noqa: ASYNC110
+        while not client.service.server.waiting:
             await asyncio.sleep(0.01)
         yield {"type": "http.disconnect"}
 
