@@ -98,8 +98,9 @@ def _answer(predictor: Predictor, content: Any) -> tuple[Any, dict[str, Any]]:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
         raise _Mismatch(
-            f"its input is not what the model takes: {place + ': ' if place else ''}{first['msg']}"
+            f"its input is not what the model takes: {place + ': ' if place else ''}{message}"
         ) from None
     try:
         items = predictor.split(request)

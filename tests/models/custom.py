@@ -79,7 +79,10 @@ def tiny_keyword(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "words.json").write_text(json.dumps(["good", "great", "funny"]), "utf-8")
     bodies = (
-        ({"title": "Fine", "review": "A good and funny film."}, {"verdict": "positive", "hits": 2, "score": 1 / 3}),
+        (
+            {"title": "Fine", "review": "A good and funny film."},
+            {"verdict": "positive", "hits": 2, "score": 1 / 3},
+        ),
         ({"title": "No", "review": "A dull film."}, {"verdict": "negative", "hits": 0}),
     )
     examples = tuple(GoldenExample(input=body, output=output) for body, output in bodies)

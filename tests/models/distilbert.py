@@ -15,7 +15,25 @@ LABELS = ("negative", "positive")
 POSITIVE = ("good", "great", "funny", "warm", "loved", "wonderful", "best", "fine", "superb")
 NEGATIVE = ("bad", "dull", "boring", "slow", "awful", "worst", "hated", "poor", "weak")
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-NEUTRAL = ("a", "the", "film", "and", "i", "plot", "cast", "music", "acting", "it", "was", "of", "not", ".", ",", "!", "##s")
+NEUTRAL = (
+    "a",
+    "the",
+    "film",
+    "and",
+    "i",
+    "plot",
+    "cast",
+    "music",
+    "acting",
+    "it",
+    "was",
+    "of",
+    "not",
+    ".",
+    ",",
+    "!",
+    "##s",
+)
 WORDS = (*SPECIAL, *POSITIVE, *NEGATIVE, *NEUTRAL)
 POSITIONS = 64
 _SIZE, _INNER, _HEADS = 16, 32, 2
@@ -28,12 +46,13 @@ def weights(labels: int = 2) -> dict[str, np.ndarray]:
     def small(*shape: int) -> np.ndarray:
         return random.normal(0, 0.1, shape).astype(np.float32)
 
-    words = small(len(WORDS), _SIZE)
+    words, positions = small(len(WORDS), _SIZE), small(POSITIONS, _SIZE)
+    words[:, 0], positions[:, 0] = 0, 0
     for polarity, chosen in ((2.0, POSITIVE), (-2.0, NEGATIVE)):
         for word in chosen:
             words[WORDS.index(word), 0] = polarity
     identity = np.eye(_SIZE, dtype=np.float32)
-    found = {"embeddings.word_embeddings": words, "embeddings.position_embeddings": small(POSITIONS, _SIZE)}
+    found = {"embeddings.word_embeddings": words, "embeddings.position_embeddings": positions}
     for part in ("q", "k", "v", "out"):
         kernel = 2 * identity if part in ("v", "out") else 0
         found[f"layer.0.attention.{part}_lin.weight"] = kernel + small(_SIZE, _SIZE) / 4

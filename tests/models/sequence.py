@@ -33,11 +33,11 @@ def text_model() -> Any:
     return model
 
 
-def tiny_keras(folder: Path, format: Literal["keras", "savedmodel"] = "keras") -> Path:
+def tiny_keras(folder: Path, kind: Literal["keras", "savedmodel"] = "keras") -> Path:
     """Write ``model.keras`` or a SavedModel with its manifest."""
     folder.mkdir(parents=True, exist_ok=True)
     model = text_model()
-    if format == "keras":
+    if kind == "keras":
         model.save(folder / "model.keras")
     else:
         model.export(str(folder), verbose=False)

@@ -130,7 +130,8 @@ def _read(file: Path) -> Any:
         match = _MISSING_ATTRIBUTE.search(str(error))
         if match is None:
             raise ModelLoadError(f"{file.name} cannot be read: {error}{_installed()}") from error
-        where = match["module"]
+        # The module that runs now stands in for the script's, and tells its own name.
+        where = "__main__" if match["module"].endswith("__main__") else match["module"]
         script = ", the script that wrote it" if where == "__main__" else ""
         raise ModelLoadError(
             f"{file.name} needs {match['name']} of the module {where}{script}: it must live in an importable package "

@@ -1,0 +1,155 @@
+"""A model is served only when it answers as its exporter measured."""
+
+import math
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from app.core.errors import GoldenMismatchError
+from app.services.artifact import Golden, GoldenExample
+from app.services.golden import ModelCheck, check_model
+from app.services.predictor import LoadContext, Predictor, load_predictor
+from tests.models import KEYWORD_LOADER, model_files, settings_for, tiny_keyword, tiny_onnx
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return model_files(tiny_onnx(tmp_path_factory.mktemp("onnx")))
+
+
+@pytest.fixture(scope="module")
+def predictor(files):
+    return load_predictor(files, settings_for())
+
+
+def with_examples(files, *examples: GoldenExample, tolerance: float = 1e-3):
+    golden = Golden(tolerance=tolerance, examples=examples)
+    return replace(files, golden)
+
+
+def replace(files, golden: Golden):
+    import dataclasses
+
+    return dataclasses.replace(files, manifest=files.manifest.model_copy(update={"golden": golden}))
+
+
+def mismatch(predictor, files) -> str:
+    with pytest.raises(GoldenMismatchError) as caught:
+        check_model(predictor, files)
+    return str(caught.value)
+
+
+def test_right_answers_pass_and_the_difference_is_measured(predictor, files):
+    example = files.manifest.golden.examples[0]
+    moved = {label: value + 5e-4 for label, value in example.confidences.items()}
+    check = check_model(
+        predictor, with_examples(files, example, example.model_copy(update={"confidences": moved}))
+    )
+    assert (check.kind, check.examples) == ("golden", 2)
+    assert check.largest_difference == pytest.approx(5e-4, rel=1e-3)
+
+
+def test_a_wrong_label_is_told_by_number_and_not_by_text(predictor, files):
+    right = files.manifest.golden.examples[0]
+    wrong = GoldenExample(input="awful secret plot", label="positive")
+    message = mismatch(predictor, with_examples(files, right, wrong))
+    assert message == "golden example 2 of 2: expected the label 'positive', got 'negative'"
+
+
+def test_a_probability_out_of_tolerance_is_told_with_the_difference(predictor, files):
+    right = files.manifest.golden.examples[0]
+    moved = right.model_copy(update={"confidences": {"positive": right.confidences["positive"] - 0.02}})
+    message = mismatch(predictor, with_examples(files, moved))
+    assert "golden example 1 of 1: confidence of positive: expected 0." in message
+    assert "0.02 apart, at most 0.001 is allowed" in message
+    assert check_model(predictor, with_examples(files, moved, tolerance=0.03)).kind == "golden"
+
+
+def test_an_unknown_label_and_an_example_that_expects_nothing_are_mistakes(predictor, files):
+    unknown = GoldenExample(input="good", confidences={"neutral": 0.5})
+    assert "confidence of neutral: expected 0.5, got None" in mismatch(
+        predictor, with_examples(files, unknown)
+    )
+    assert "it expects nothing" in mismatch(predictor, with_examples(files, GoldenExample(input="good")))
+
+
+def test_an_input_that_the_model_does_not_take_is_a_mistake(predictor, files):
+    message = mismatch(predictor, with_examples(files, GoldenExample(input=[1.0], label="positive")))
+    assert "its input is not what the model takes: unknown key 'features'" in message
+    message = mismatch(predictor, with_examples(files, GoldenExample(input="  ", label="positive")))
+    assert "the model failed: InvalidInputError: the text is blank" in message
+
+
+def test_without_examples_one_prediction_is_tried(predictor, files):
+    assert check_model(predictor, replace(files, Golden())) == ModelCheck("smoke", 1)
+
+
+class Empty(BaseModel):
+    """Takes and gives nothing."""
+
+
+class Own(Predictor):
+    """Answers what it is told to."""
+
+    Request = Empty
+    Response = Empty
+
+    def __init__(self, output: Any, item: Any = "item") -> None:
+        self.output, self.item = output, item
+
+    @classmethod
+    def load(cls, path, context: LoadContext) -> "Own":
+        raise NotImplementedError
+
+    def predict(self, batch):
+        if isinstance(self.output, Exception):
+            raise self.output
+        return [self.output]
+
+    def smoke_item(self):
+        return self.item
+
+    def describe(self):
+        return {"warnings": ["pickled by another version"]}
+
+
+@pytest.mark.parametrize("output", [math.nan, {"a": [1.0, math.inf]}, (1, {"b": {"c": -math.inf}})])
+def test_a_first_prediction_must_be_finite(files, output):
+    assert "not finite" in mismatch(Own(output), replace(files, Golden()))
+
+
+def test_a_first_prediction_that_fails_tells_the_cause_and_the_warnings(files):
+    message = mismatch(Own(AttributeError("no coef_")), replace(files, Golden()))
+    assert message == (
+        "the model failed on a first prediction: AttributeError: no coef_ "
+        "(when it was loaded: pickled by another version)"
+    )
+
+
+def test_a_model_without_an_item_to_try_is_not_checked(files):
+    assert check_model(Own({}, item=None), replace(files, Golden())) == ModelCheck("none")
+
+
+def test_replies_of_a_class_of_ones_own_are_compared_deeply(tmp_path):
+    files = model_files(tiny_keyword(tmp_path))
+    predictor = load_predictor(files, settings_for(KEYWORD_LOADER))
+    assert check_model(predictor, files).largest_difference < 1e-9
+    body = {"title": "Fine", "review": "A good and funny film."}
+    for output, message in (
+        ({"verdict": "negative"}, "verdict: expected 'negative', got 'positive'"),
+        ({"hits": 3}, "hits: expected 3, got 2, 1 apart"),
+        ({"absent": 1.5}, "absent: expected 1.5, got None"),
+        ({"score": {"inner": 1.0}}, "score.inner: expected 1, got None"),
+        ({"score": [1.0]}, "score: expected a list of 1, got 0.33"),
+    ):
+        assert message in mismatch(predictor, with_examples(files, GoldenExample(input=body, output=output)))
+
+
+def test_nested_numbers_are_within_the_tolerance(files):
+    output = {"scores": [{"name": "a", "value": 0.5}, {"name": "b", "value": 0.25}], "flag": True}
+    example = GoldenExample(input={}, output={"scores": [{"value": 0.5005}, {"name": "b"}], "flag": True})
+    check = check_model(Own(output), with_examples(files, example))
+    assert check.largest_difference == pytest.approx(5e-4)
+    wrong = GoldenExample(input={}, output={"flag": False})
+    assert "flag: expected False, got True" in mismatch(Own(output), with_examples(files, wrong))
