@@ -1,0 +1,262 @@
+"""A W&B run at arm's length: the client lives in a process of its own, and every word with it has a deadline.
+
+The client blocks without limit when its service stalls, takes signals and exit handlers for itself, and costs half a
+second of processor time and 100 MB. In a child process none of that reaches the server, whatever hangs can be killed,
+and when the server is killed the child still finishes the run.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from app.core.folders import ensure_writable
+from app.services.inference_run import RunLostError, RunRequest
+from app.services.wandb_client import client_environment
+
+_ROOT = Path(__file__).resolve().parents[2]
+_SLICE_SECONDS = 0.1
+_IMPORT_SECONDS = 60
+_START_SECONDS = 20
+_WRITE_SECONDS = 30
+_READ_BYTES = 65_536
+
+_OTHERS = {
+    f"WANDB_{name}"
+    for name in (
+        "API_KEY",
+        "DISABLED",
+        "FORK_FROM",
+        "MODE",
+        "RESUME",
+        "RESUME_FROM",
+        "RUN_ID",
+        "SERVICE",
+        "SWEEP_ID",
+    )
+}
+"""Variables that belong to another run, or whose values the request itself carries."""
+
+CLIENT_SETTINGS: dict[str, Any] = {
+    "silent": True,
+    "quiet": True,
+    "console": "off",
+    "symlink": False,
+    "disable_git": True,
+    "disable_code": True,
+    "save_code": False,
+    "x_disable_meta": True,
+    "x_disable_machine_info": True,
+    "x_disable_stats": True,
+    "x_save_requirements": False,
+    # The stream is retried for days, as by default, so that a run outlives an outage of any length; it is the writer
+    # that bounds how long the end of a run may take. Waits of at most 20 s make the rows come soon after.
+    "x_file_stream_timeout_seconds": 30,
+    "x_file_stream_retry_wait_max_seconds": 20,
+    "x_file_stream_transmit_interval": 5,
+    "x_transaction_log_flush_interval": 1,
+    # A stream that W&B refused is dead for good, and nothing else tells.
+    "stop_on_fatal_error": True,
+}
+
+
+class WandbRun:
+    """A run in a child process.
+
+    Attributes:
+        path: `entity/project/id`; None offline.
+        url: the run's page; None offline.
+        folder: the run's own folder.
+    """
+
+    def __init__(self, request: RunRequest, limit: Callable[[], float]) -> None:
+        """Open the run.
+
+        Args:
+            request: which run.
+            limit: returns the time, as of `time.monotonic`, past which nothing may wait; it may change.
+
+        Raises:
+            RunLostError: the run could not be opened.
+            StorageError: the folder cannot be written.
+            OSError: no process could be started.
+        """
+        self._limit = limit
+        self._key = request.key or ""
+        self._ended = False
+        self._events: list[dict[str, Any]] = []
+        self._answers: deque[dict[str, Any]] = deque()
+        self._read = b""
+        self._processes: list[int] = []
+        self._online = request.online
+        # Kept only until the child ends: what the client complained of last.
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115
+        try:
+            self._child = self._start(request)
+        except BaseException:
+            self._complaints.close()
+            raise
+        try:
+            self._send(json.dumps({"open": _opening(request)}).encode(), _IMPORT_SECONDS)
+            self._receive("ready", _IMPORT_SECONDS)
+            # The client gives W&B `init_timeout`; the rest is for its own start.
+            opened = self._receive("opened", request.open_seconds + _START_SECONDS)["opened"]
+        except BaseException:
+            self.kill()
+            raise
+        self.path: str | None = opened["path"]
+        self.url: str | None = opened["url"]
+        self.folder: str = opened["folder"]
+        self._processes = opened["processes"]
+
+    @property
+    def child(self) -> int:
+        """The id of the child process."""
+        return self._child.pid
+
+    def stopped(self) -> bool:
+        """Whether the run was ended from outside: by "Stop run", or since W&B refused its rows."""
+        with contextlib.suppress(RunLostError):
+            self._poll(0)
+        return any(event["event"] == "stopped" for event in self._events)
+
+    def write(self, rows: list[bytes]) -> None:
+        """Write rows."""
+        self._send(b"[" + b",".join(rows) + b"]", _WRITE_SECONDS)
+        written: int = self._receive("written", _WRITE_SECONDS)["written"]
+        if written < len(rows):
+            raise RunLostError(self._receive("error", _WRITE_SECONDS)["error"], written)
+
+    def summarize(self, values: dict[str, Any]) -> None:
+        """Set values of the summary."""
+        self._ask({"summary": values}, "summary", _WRITE_SECONDS)
+
+    def stored(self, path: str) -> int | None:
+        """Return how many rows W&B has of another run."""
+        found: int | None = self._ask({"stored": path}, "stored", _WRITE_SECONDS)["stored"]
+        return found
+
+    def finish(self, seconds: float) -> int | None:
+        """Finish the run within `seconds` and end the child."""
+        try:
+            answer = self._ask({"finish": max(seconds - _SLICE_SECONDS, 0)}, "finished", seconds)
+            stored: int | None = answer["stored"]
+            if not self._online:
+                return sys.maxsize if answer["finished"] else None
+            return stored
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the child and the client's service at once."""
+        if self._ended:
+            return
+        self._ended = True
+        # The service first: a stalled one would outlive the child, and only while that lives is the number its own.
+        if self._child.poll() is None:
+            for process in self._processes:
+                with contextlib.suppress(OSError):
+                    os.kill(process, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            os.killpg(self._child.pid, signal.SIGKILL)
+        self._child.wait()
+        for stream in (self._child.stdin, self._child.stdout, self._complaints):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+    def _start(self, request: RunRequest) -> "subprocess.Popen[bytes]":
+        ensure_writable(request.folder, "STATE_DIR")
+        client = request.folder.resolve() / "client"
+        environment = {name: value for name, value in os.environ.items() if name not in _OTHERS}
+        environment |= client_environment(client, request.base_url)
+        environment["WANDB_DIR"] = str(request.folder.resolve())
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+        for name in ("CACHE", "DATA", "CONFIG", "ARTIFACT"):
+            Path(environment[f"WANDB_{name}_DIR"]).mkdir(parents=True, exist_ok=True)
+        child = subprocess.Popen(
+            [sys.executable, "-m", "app.services.wandb_inferences"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._complaints,
+            bufsize=0,
+            env=environment,
+            start_new_session=True,
+        )
+        for stream in (child.stdin, child.stdout):
+            assert stream is not None
+            os.set_blocking(stream.fileno(), False)
+        return child
+
+    def _ask(self, request: dict[str, Any], name: str, seconds: float) -> dict[str, Any]:
+        self._send(json.dumps(request).encode(), seconds)
+        return self._receive(name, seconds)
+
+    def _send(self, line: bytes, seconds: float) -> None:
+        assert self._child.stdin is not None
+        rest = memoryview(line + b"\n")
+        end = time.monotonic() + seconds
+        while rest:
+            try:
+                rest = rest[os.write(self._child.stdin.fileno(), rest) :]
+            except BlockingIOError:
+                self._check(end, "take rows")
+                select.select([], [self._child.stdin], [], _SLICE_SECONDS)
+            except OSError:
+                raise RunLostError(self._why_ended()) from None
+
+    def _receive(self, name: str, seconds: float) -> dict[str, Any]:
+        """Return the next answer, which must have `name`."""
+        end = time.monotonic() + seconds
+        while not self._answers:
+            self._poll(_SLICE_SECONDS)
+            if not self._answers:
+                self._check(end, f"answer ({name})")
+        answer = self._answers.popleft()
+        if name not in answer:
+            raise RunLostError(answer.get("error", f"the W&B client did not answer ({name})"))
+        return answer
+
+    def _poll(self, seconds: float) -> None:
+        """Read what the child has said, waiting at most `seconds` for it to say something."""
+        assert self._child.stdout is not None
+        if not select.select([self._child.stdout], [], [], seconds)[0]:
+            return
+        with contextlib.suppress(BlockingIOError):
+            data = os.read(self._child.stdout.fileno(), _READ_BYTES)
+            if not data:
+                raise RunLostError(self._why_ended())
+            *lines, self._read = (self._read + data).split(b"\n")
+            for line in lines:
+                said = json.loads(line)
+                (self._events if "event" in said else self._answers).append(said)
+
+    def _check(self, end: float, what: str) -> None:
+        if time.monotonic() > min(end, self._limit()):
+            raise RunLostError(f"the W&B client did not {what} in time")
+
+    def _why_ended(self) -> str:
+        code = self._child.wait() if self._child.poll() is None else self._child.returncode
+        self._complaints.seek(0)
+        last = self._complaints.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+        line = last[0].replace(self._key, "***") if last and self._key else "".join(last)
+        return f"the W&B client ended (exit code {code}){': ' if line else ''}{line}"[:300]
+
+
+def _opening(request: RunRequest) -> dict[str, Any]:
+    mode = "online" if request.online else "offline"
+    return {
+        "key": request.key,
+        "artifact": request.artifact,
+        "settings": CLIENT_SETTINGS | {"init_timeout": request.open_seconds},
+        "run": request.run | {"mode": mode},
+    }

@@ -1,0 +1,353 @@
+"""The inference log with the real client and the loopback W&B: what arrives, and what is counted when it does not."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from app.core.config import Settings
+from app.services import inference_writer, wandb_run
+from app.services.artifact import Manifest, ModelFiles, ModelVersion
+from app.services.inference_log import InferenceLog
+from app.services.inference_run import RunLostError
+from tests.fixtures_wandb import EnvironmentOf
+from tests.wandb_server import DEFAULT_KEY, Run, WandbServer
+
+MakeLog = Callable[..., InferenceLog]
+
+ROOT = Path(__file__).resolve().parents[3]
+ARTIFACT = "acme/reviews/sentiment:v0"
+MODEL = ModelFiles(
+    Path("model"), ModelVersion("sentiment", "v0", "d" * 32), "wandb", Manifest(), True, ARTIFACT
+)
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def slow(status: int) -> Any:
+    """A status that is met like the others of its test: not for the quick run."""
+    return pytest.param(status, marks=pytest.mark.slow)
+
+
+@pytest.fixture
+def settings(wandb_server: WandbServer, tmp_path: Path) -> Callable[..., Settings]:
+    """`settings(log_text="none")`: the configuration of a server that logs to the loopback W&B."""
+    usual: dict[str, Any] = {
+        "project_name": "reviews",
+        "wandb_entity": "acme",
+        "wandb_api_key": wandb_server.api_key,
+        "wandb_base_url": wandb_server.url,
+        "state_dir": tmp_path / "state",
+        "inference_log_start_seconds": 60,
+        "k_revision": "sentiment-00007",
+    }
+    return lambda **changes: Settings(_env_file=None, **(usual | changes))
+
+
+@pytest.fixture
+def make_log(settings: Callable[..., Settings]) -> Iterator[MakeLog]:
+    """`make_log()`: a started log of the real kind. Its processes are gone after the test."""
+    before = set(psutil.Process().children(recursive=True))
+    logs = []
+
+    def make(**changes: Any) -> InferenceLog:
+        log = InferenceLog(settings(**changes))
+        log.start(MODEL)
+        logs.append(log)
+        return log
+
+    yield make
+    for log in logs:
+        log.stop(0.1)
+    gone = psutil.wait_procs(set(psutil.Process().children(recursive=True)) - before, timeout=10)
+    assert not gone[1]
+
+
+def row(number: int) -> dict[str, Any]:
+    """What the service gives for one inference."""
+    return {
+        "id": f"row-{number}",
+        "time": "2026-01-02T03:04:05.678+00:00",
+        "sentiment": "Positive",
+        "confidence_negative": 0.125,
+        "confidence_positive": 0.875,
+        "text": "a good film",
+        "characters": 11,
+        "tokens": 5,
+        "windows": 1,
+        "truncated": False,
+        "unknown_tokens": 0,
+        "queue_ms": 0.25,
+        "inference_ms": 12.5,
+        "batch_size": 1,
+        "status": 200,
+        "model_version": "v0",
+        "model_digest": "d" * 32,
+        "request_id": "request",
+    }
+
+
+def record(log: InferenceLog, numbers: range) -> None:
+    for number in numbers:
+        log.record(row(number))
+
+
+def written(log: InferenceLog, count: int) -> None:
+    until(lambda: log.health()["written"] >= count)
+
+
+def until(condition: Callable[[], Any], seconds: float = 100) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.02)
+
+
+def arrived(runs: list[Run]) -> list[str]:
+    return [entry["id"] for run in runs for entry in run.rows]
+
+
+def ids(numbers: range) -> list[str]:
+    return [f"row-{number}" for number in numbers]
+
+
+def core_of(log: InferenceLog) -> psutil.Process:
+    """The client's service process, which is a child of our child."""
+    (core,) = [
+        process for process in psutil.Process().children(recursive=True) if "wandb-core" in process.name()
+    ]
+    return core
+
+
+def test_rows_arrive_once_with_all_columns(
+    wandb_server: WandbServer, make_log: MakeLog, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wandb_server.publish("acme/reviews/sentiment", {"model.bin": b"weights"})
+    log = make_log()
+    log.health()
+    assert not (tmp_path / "state").exists()
+    record(log, range(450))
+    log.count_error("invalid-input")
+    written(log, 450)
+    assert log.health()["state"] == "ok"
+    (run,) = wandb_server.runs()
+    assert log.health()["run"]["path"] == run.path
+    assert run.name in log.health()["run"]["url"]
+    until(lambda: wandb_server.lineage(run.path).used)
+    log.stop(60)
+
+    (run,) = wandb_server.runs(project="reviews", job_type="inferences", group="sentiment-00007")
+    assert (run.state, run.display_name) == ("finished", log.instance)
+    assert run.config_values["model_digest"] == "d" * 32
+    assert run.config_values["instance"] == log.instance
+    assert wandb_server.lineage(run.path).used == (ARTIFACT,)
+    assert arrived([run]) == ids(range(450))
+    given = {name: value for name, value in run.rows[7].items() if not name.startswith("_")}
+    assert given == row(7) | {"instance": log.instance, "sequence": 7}
+    assert (run.summary_values["received"], run.summary_values["errors/invalid-input"]) == (450, 1)
+    assert log.health()["dropped"] == {}
+    assert not wandb_server.unknown_fields
+    # Nothing about the machine, and nothing left on the disk but empty folders and the client's own log.
+    assert set(run.files) <= {"config.yaml", "wandb-summary.json"}
+    assert not list((tmp_path / "state" / "wandb").glob("run-*"))
+    output = capfd.readouterr()
+    assert output.out == ""
+    assert DEFAULT_KEY not in output.err
+
+
+@pytest.mark.parametrize("status", [401, slow(404), slow(429), slow(500), None])
+def test_a_run_that_wandb_does_not_open_harms_nobody(
+    wandb_server: WandbServer, make_log: MakeLog, status: int | None
+) -> None:
+    fault = wandb_server.set_fault("graphql", operation="UpsertBucket", status=status, hang=status is None)
+    log = make_log(inference_log_start_seconds=1)
+    record(log, range(5))
+    until(lambda: log.health()["state"] == "degraded")
+    assert fault.hits
+    assert "no run could be opened" in log.health()["reason"]
+    assert DEFAULT_KEY not in log.health()["reason"]
+    assert log.health()["waiting"] == 5
+    log.stop(8)
+    assert log.health()["dropped"] == {"no-run": 5}
+    assert arrived(wandb_server.runs()) == []
+
+
+def test_a_server_that_is_down_harms_nobody(make_log: MakeLog) -> None:
+    log = make_log(wandb_base_url="http://127.0.0.1:1", inference_log_start_seconds=1)
+    record(log, range(5))
+    started = time.monotonic()
+    log.stop(4)
+    assert time.monotonic() - started < 10
+    assert sum(log.health()["dropped"].values()) == 5
+
+
+@pytest.mark.parametrize("status", [slow(401), 404])
+def test_rows_that_are_refused_are_counted_when_the_run_ends(
+    wandb_server: WandbServer, make_log: MakeLog, tmp_path: Path, status: int
+) -> None:
+    wandb_server.set_fault("file_stream", status=status)
+    log = make_log()
+    record(log, range(20))
+    written(log, 20)
+    log.stop(30)
+    assert arrived(wandb_server.runs()) == []
+    assert log.health()["dropped"] == {"unconfirmed": 20}
+    # The client's copy can still be sent.
+    assert list((tmp_path / "state" / "wandb").glob("run-*"))
+
+
+@pytest.mark.parametrize("status", [slow(429), 500])
+def test_rows_outlive_an_outage(wandb_server: WandbServer, make_log: MakeLog, status: int) -> None:
+    fault = wandb_server.set_fault("file_stream", status=status, times=2)
+    log = make_log()
+    record(log, range(20))
+    written(log, 20)
+    log.stop(60)
+    assert fault.hits == 2
+    assert arrived(wandb_server.runs()) == ids(range(20))
+    assert log.health()["dropped"] == {}
+
+
+def test_stopping_is_bounded_when_the_stream_hangs(wandb_server: WandbServer, make_log: MakeLog) -> None:
+    wandb_server.set_fault("file_stream", hang=True)
+    log = make_log()
+    record(log, range(20))
+    written(log, 20)
+    started = time.monotonic()
+    log.stop(3)
+    assert time.monotonic() - started < 6
+    assert log.health()["dropped"] == {"unconfirmed": 20}
+    assert arrived(wandb_server.runs()) == []
+
+
+def test_rows_go_to_a_new_run_when_the_clients_service_dies(
+    wandb_server: WandbServer, make_log: MakeLog
+) -> None:
+    log = make_log()
+    record(log, range(20))
+    written(log, 20)
+    core_of(log).kill()
+    record(log, range(20, 40))
+    until(lambda: len(wandb_server.runs()) == 2)
+    written(log, 40)
+    log.stop(60)
+    first, second = wandb_server.runs()
+    assert arrived([first]) + arrived([second]) == ids(range(40))
+    assert second.state == "finished"
+    assert log.health()["dropped"] == {}
+
+
+@pytest.mark.slow
+def test_rows_go_to_a_new_run_when_the_clients_service_stalls(
+    wandb_server: WandbServer, make_log: MakeLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wandb_run, "_WRITE_SECONDS", 3)
+    log = make_log()
+    record(log, range(20))
+    written(log, 20)
+    core = core_of(log)
+    core.suspend()
+    record(log, range(20, 1_500))
+    until(lambda: not core.is_running() or core.status() == psutil.STATUS_ZOMBIE)
+    written(log, 1_500)
+    log.stop(60)
+    assert sorted(set(arrived(wandb_server.runs())), key=lambda name: int(name[4:])) == ids(range(1_500))
+    assert log.health()["dropped"] == {}
+
+
+def test_a_full_run_is_followed_by_another_one(
+    wandb_server: WandbServer, make_log: MakeLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference_writer, "MAX_ROWS", 200)
+    log = make_log()
+    record(log, range(450))
+    log.stop(100)
+    assert [run.state for run in wandb_server.runs()] == ["finished"] * 3
+    assert arrived(wandb_server.runs()) == ids(range(450))
+
+
+def test_an_offline_run_is_synced_later(
+    wandb_server: WandbServer, make_log: MakeLog, tmp_path: Path, wandb_environment: EnvironmentOf
+) -> None:
+    log = make_log(wandb_api_key=None)
+    record(log, range(20))
+    written(log, 20)
+    folder = log.health()["run"]["folder"]
+    assert log.health()["state"] == "offline"
+    log.stop(60)
+    assert Path(folder).is_relative_to(tmp_path / "state")
+    assert wandb_server.calls() == []
+    subprocess.run(
+        [sys.executable, "-m", "wandb", "sync", folder],
+        env={**os.environ, **wandb_environment("laptop")},
+        check=True,
+        capture_output=True,
+        timeout=100,
+    )
+    (run,) = wandb_server.runs(project="reviews", job_type="inferences")
+    assert arrived([run]) == ids(range(20))
+
+
+def test_the_run_is_finished_when_the_server_is_killed(wandb_server: WandbServer, tmp_path: Path) -> None:
+    script = f"""
+import os, signal, time
+from app.core.config import Settings
+from app.services.inference_log import InferenceLog
+from tests.app.services.test_wandb_run import MODEL, record
+log = InferenceLog(Settings(_env_file=None, project_name="reviews", wandb_entity="acme", state_dir={str(tmp_path)!r},
+    wandb_api_key={wandb_server.api_key!r}, wandb_base_url={wandb_server.url!r}, inference_log_start_seconds=60))
+log.start(MODEL)
+record(log, range(20))
+while log.health()["written"] < 20:
+    time.sleep(0.02)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=100, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    until(lambda: [run.state for run in wandb_server.runs()] == ["finished"])
+    assert arrived(wandb_server.runs()) == ids(range(20))
+
+
+@pytest.mark.slow
+def test_a_stream_that_was_refused_is_noticed_and_its_rows_are_sent_again(
+    wandb_server: WandbServer, make_log: MakeLog
+) -> None:
+    fault = wandb_server.set_fault("file_stream", status=404)
+    log = make_log()
+    record(log, range(20))
+    until(lambda: fault.hits)
+    wandb_server.clear_faults()
+    # The client looks every 15 seconds whether its stream has died.
+    until(lambda: len(wandb_server.runs()) == 2)
+    written(log, 20)
+    log.stop(60)
+    assert arrived(wandb_server.runs()) == ids(range(20))
+    assert log.health()["dropped"] == {}
+
+
+def test_a_process_that_does_not_come_up_is_told_about(
+    settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from app.services.inference_run import run_request
+
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(RunLostError, match="ended"):
+        wandb_run.WandbRun(run_request(settings(), MODEL, "instance", 1), lambda: time.monotonic() + 10)
+
+
+def test_a_folder_that_cannot_be_written_harms_nobody(make_log: MakeLog, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    log = make_log(state_dir=tmp_path / "file" / "state")
+    record(log, range(5))
+    until(lambda: log.health()["state"] == "degraded")
+    assert "STATE_DIR" in log.health()["reason"]
+    log.stop(8)
+    assert log.health()["dropped"] == {"no-run": 5}
