@@ -59,7 +59,7 @@ class TestPlan:
         for batch in batches:
             assert batch.size == 2048 // batch.length
             assert 1 <= len(batch.rows) <= batch.size
-            shorter = max((n for n in (0, *LENGTHS) if n < batch.length))
+            shorter = max(n for n in (0, *LENGTHS) if n < batch.length)
             assert all(shorter < min(TEXT_LENGTHS[row] + 2, 300) <= batch.length for row in batch.rows)
 
     def test_a_text_longer_than_the_budget_still_gets_a_row(self):

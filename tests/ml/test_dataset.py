@@ -153,7 +153,7 @@ class TestTables:
 
     def test_says_that_texts_are_missing(self, tmp_path):
         pandas.DataFrame({"text": ["a", None], "label": [1, 0]}).to_parquet(tmp_path / "gaps.parquet")
-        with pytest.raises(DatasetError, match="gaps.parquet: 1 rows have no text"):
+        with pytest.raises(DatasetError, match=r"gaps\.parquet: 1 rows have no text"):
             dataset.load(tmp_path / "gaps.parquet")
 
     @pytest.mark.parametrize("name", ["broken.parquet", "broken.csv"])
@@ -171,7 +171,7 @@ class TestTables:
 
 
 def test_says_that_there_is_nothing(tmp_path):
-    with pytest.raises(DatasetError, match="no data at .*absent.csv"):
+    with pytest.raises(DatasetError, match=r"no data at .*absent\.csv"):
         dataset.load(tmp_path / "absent.csv")
 
 
