@@ -1,15 +1,20 @@
 """From a validated request to a reply and its rows in the inference log."""
 
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel
+from loguru import logger
+from pydantic import BaseModel, RootModel
 
 from app.core.config import Settings
 from app.core.errors import InvalidInputError, NotReadyError, TooLargeError
 from app.services.inference_log import InferenceLog
 from app.services.model_server import ModelServer, Served
+from app.services.predictor import Predictor
+
+Written = TypeVar("Written")
 
 
 class Inference:
@@ -22,18 +27,25 @@ class Inference:
         self._log = log
 
     async def predict(
-        self, request: BaseModel, *, request_id: str, trace: str | None = None
-    ) -> dict[str, Any]:
+        self,
+        request: BaseModel,
+        *,
+        write: Callable[[dict[str, Any]], Written],
+        request_id: str,
+        trace: str | None = None,
+    ) -> Written:
         """Answer a validated request.
 
         Args:
             request: an instance of the predictor's `Request`.
+            write: turns the fields of the reply into what is sent. Rows are logged only after it has succeeded, so
+                that no row claims an answer that nobody could get.
             request_id: the id that the reply's header carries; the rows carry it too.
             trace: the trace that the request belongs to.
 
         Returns:
-            The fields of the predictor's `Response`, with `id` and `model`. Each entry of a `predictions` list has
-            an `id` of its own: the key of its row in the inference log.
+            What `write` made of the fields of the predictor's `Response`, with `id` and `model` where it declares
+            them. Each entry of a `predictions` list has an `id` of its own: the key of its row in the inference log.
 
         Raises:
             RequestError: nothing of the request was answered; no row was logged.
@@ -53,14 +65,19 @@ class Inference:
                 {"id": row_id, **entry} if isinstance(entry, dict) else entry
                 for row_id, entry in zip(ids, predictions, strict=True)
             ]
-        model = {"name": files.model.name, "version": files.model.version, "digest": files.model.digest}
+        added = {
+            "id": request_id if listed else ids[0],
+            "model": {"name": files.model.name, "version": files.model.version, "digest": files.model.digest},
+        }
+        declared = {name: value for name, value in added.items() if _declares(predictor.Response, name)}
+        written = write({**reply, **declared})
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         for row_id, entry in zip(ids, served, strict=True):
             self._log.record(
                 {
                     "id": row_id,
                     "time": now,
-                    **predictor.row(entry.item, entry.output),
+                    **_row(predictor, entry),
                     **_measured(entry),
                     "status": 200,
                     "model_version": files.model.version,
@@ -69,7 +86,7 @@ class Inference:
                     **({"trace": trace} if trace else {}),
                 }
             )
-        return {**reply, "id": request_id if listed else ids[0], "model": model}
+        return written
 
     def _limit(self, items: list[Any]) -> None:
         if len(items) > self._settings.max_texts:
@@ -82,6 +99,22 @@ class Inference:
                     f"the text has {len(item)} characters, at most {self._settings.max_text_characters} are taken",
                     position if len(items) > 1 else None,
                 )
+
+
+def _declares(response: type[BaseModel], name: str) -> bool:
+    """Whether a reply of this class has the field; one that wraps several classes has it in each of them."""
+    return issubclass(response, RootModel) or name in response.model_fields
+
+
+def _row(predictor: Predictor, entry: Served) -> dict[str, Any]:
+    """Return the predictor's columns; a class that fails at them costs its columns, not the reply."""
+    try:
+        return predictor.row(entry.item, entry.output)
+    except Exception as error:  # noqa: BLE001 - a custom class may raise anything
+        logger.error(
+            "{} cannot describe an inference for the log: {}", type(predictor).__name__, type(error).__name__
+        )
+        return {"row_error": type(error).__name__}
 
 
 def _measured(entry: Served) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The one place that knows the current model: obtain, load, check, predict, stop."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -36,6 +37,7 @@ class ModelServer:
         """Remember the settings; nothing is loaded yet."""
         self._settings = settings
         self._batcher: Batcher | None = None
+        self._cancelled = threading.Event()
         self.state: State = "starting"
         self.reason = "the model is not loaded yet"
         self.files: ModelFiles | None = None
@@ -83,6 +85,7 @@ class ModelServer:
     async def stop(self, timeout: float) -> bool:
         """Answer what is in line, take nothing new, free the model; return whether all were answered."""
         self.state, self.reason = "stopping", "the service is stopping"
+        self._cancelled.set()
         answered = True
         if self._batcher is not None:
             answered = await asyncio.to_thread(self._batcher.stop, timeout)
@@ -93,7 +96,7 @@ class ModelServer:
     def _load(self) -> None:
         started = time.perf_counter()
         self.reason = "the model's files are being fetched"
-        self.files = obtain_model(self._settings)
+        self.files = obtain_model(self._settings, self._cancelled)
         fetched = time.perf_counter()
         self.reason = f"the model {self.files.model.name}:{self.files.model.version} is being loaded"
         predictor = load_predictor(self.files, self._settings)

@@ -24,9 +24,9 @@ async def predict(request: Request) -> Response:
         _, predictor = service.loaded()
         content = await read_json(request, predictor.Request)
         prediction = service.inference.predict(
-            content, request_id=request.state.request_id, trace=request.state.trace
+            content, write=json_response, request_id=request.state.request_id, trace=request.state.trace
         )
-        return json_response(await unless_client_leaves(request, prediction))
+        return await unless_client_leaves(request, prediction)
 
 
 @by_get.get("/predict", operation_id="predict_by_get", **PREDICT_BY_GET_DOCUMENTATION)
@@ -41,6 +41,6 @@ async def predict_by_get(request: Request) -> Response:
             raise InvalidFieldsError([("text", "give it once, as in /predict?text=I+liked+it")])
         content = validate(predictor.Request, json.dumps({"text": texts[0]}))
         prediction = service.inference.predict(
-            content, request_id=request.state.request_id, trace=request.state.trace
+            content, write=json_response, request_id=request.state.request_id, trace=request.state.trace
         )
-        return json_response(await unless_client_leaves(request, prediction))
+        return await unless_client_leaves(request, prediction)
