@@ -82,34 +82,6 @@ def resolve_version(settings: Settings) -> ResolvedVersion:
     return ResolvedVersion(answer["artifact"], answer["version"], answer["digest"])
 
 
-def record_use(files: ModelFiles, run: Any, timeout: float = 10) -> bool:
-    """Tell W&B that `run` uses the model, so that its page shows the lineage. Never raises.
-
-    Args:
-        files: the model.
-        run: a `wandb` run, or None.
-        timeout: seconds to wait; afterwards the call goes on by itself, unheard.
-
-    Returns:
-        Whether W&B has taken it.
-    """
-    if files.artifact is None or run is None:
-        return False
-    taken = threading.Event()
-
-    def use() -> None:
-        try:
-            run.use_artifact(files.artifact, type="model")
-            taken.set()
-        except Exception as error:  # noqa: BLE001  # Lineage is a courtesy, and the client raises many kinds.
-            logger.warning("W&B did not record the use of {}: {}", files.artifact, error)
-
-    thread = threading.Thread(target=use, name="lineage", daemon=True)
-    thread.start()
-    thread.join(timeout)
-    return taken.is_set()
-
-
 def _check_local(path: Path) -> None:
     if not path.exists():
         raise StorageError(

@@ -87,7 +87,7 @@ def test_publish_serve_log_and_serve_the_next_version(tmp_path, wandb_server, wa
     )
     (run,) = wandb_server.runs(project=PROJECT, job_type="inferences")
     assert run.state == "finished"
-    assert [used.rpartition("/")[2] for used in wandb_server.lineage(run).used] == [f"sentiment:{first}"]
+    assert [used.rpartition("/")[2] for used in wandb_server.lineage(run.path).used] == [f"sentiment:{first}"]
 
     (model / "notes.txt").write_text("another version")
     second = publish(wandb_as, model)

@@ -1,10 +1,8 @@
 """The registry through the real client against the loopback W&B: what is served, and from where."""
 
 import os
-import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -12,9 +10,8 @@ from app.core import errors
 from app.core.config import EMBEDDED_MODEL_DIR, Settings
 from app.services import registry
 from app.services.artifact import MANIFEST_NAME, Manifest, model_digest
-from app.services.registry import obtain_model, record_use, resolve_version
+from app.services.registry import obtain_model, resolve_version
 from tests.app.services.pulling import FILES, PATH, SettingsOf, content, leftovers, refused
-from tests.fixtures_wandb import ClientAs
 from tests.wandb_server import WandbServer
 
 
@@ -201,32 +198,6 @@ def test_the_embedded_model_is_served_when_nothing_is_configured(
     assert log_lines == ["INFO serving the embedded model: no PROJECT_NAME is set\n"]
     monkeypatch.setattr(registry, "EMBEDDED_MODEL_DIR", tmp_path / "gone")
     refused(Settings(_env_file=None), errors.StorageError, "the embedded model is missing")
-
-
-# Lineage
-
-
-@pytest.mark.usefixtures("quick_client")
-def test_the_use_of_a_model_is_recorded_and_never_in_the_way(
-    model: WandbServer, pull_settings: SettingsOf, wandb_as: ClientAs, log_lines: list[str]
-) -> None:
-    files = obtain_model(pull_settings())
-    model.link(f"{PATH}:v0", "wandb-registry-model/sentiment")
-    linked = obtain_model(pull_settings(project_name="wandb-registry-model"))
-    with wandb_as("server") as wandb:
-        run = wandb.init(project="serving", job_type="inferences")
-        assert record_use(files, run)
-        assert record_use(linked, run)
-        model.set_fault("graphql", operation="ArtifactMembershipByName", status=403)
-        assert not record_use(files, run)
-        assert any("did not record the use" in line for line in log_lines)
-        run.finish()
-    assert model.lineage(run.id).used == (f"{PATH}:v0",)
-    assert not record_use(files, None)
-    stuck = SimpleNamespace(use_artifact=lambda *_, **__: threading.Event().wait(5))
-    started = time.monotonic()
-    assert not record_use(files, stuck, timeout=0.1)
-    assert time.monotonic() - started < 2
 
 
 # The process of its own
