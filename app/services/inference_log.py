@@ -86,8 +86,8 @@ class InferenceLog:
         what turns out not to have arrived when a run ends moves to `dropped` as `unconfirmed`.
         """
         state, reason, run, waiting = self._writing[0].status() if self._writing else ("idle", None, None, 0)
-        if self._queue.overflowing:
-            state, reason = "degraded", reason or "the queue is full"
+        if self._queue.overflowing and state != "degraded":
+            state, reason = "degraded", "the queue is full"
         if not self._settings.inference_log:
             state, reason = "off", "INFERENCE_LOG=false"
         return {

@@ -106,7 +106,9 @@ class InferenceWriter:
         run = current.run if current else None
         state = "degraded" if self._reason else "idle" if run is None else "ok" if self._online else "offline"
         shown = {"path": run.path, "url": run.url, "folder": run.folder} if run else None
-        return state, self._reason, shown, len(self._pending)
+        waiting = len(self._pending)
+        reason = self._reason or ("a run is being opened" if waiting and run is None else None)
+        return state, reason, shown, waiting
 
     def abandon(self) -> None:
         """End what is not over yet, and count it as lost. Called by another thread when the time is up."""

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from app.core.folders import ensure_writable
+from app.core.folders import ensure_writable, scratch_folder
 from app.services.inference_run import RunLostError, RunRequest
 from app.services.wandb_client import client_environment
 
@@ -98,13 +99,13 @@ class WandbRun:
         self._read = b""
         self._processes: list[int] = []
         self._online = request.online
-        # Kept only until the child ends: what the client complained of last.
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115
-        try:
-            self._child = self._start(request)
-        except BaseException:
-            self._complaints.close()
-            raise
+        with contextlib.ExitStack() as stack:
+            ensure_writable(request.folder, "STATE_DIR")
+            # Both are of use only while the child lives: the client's cache, and what it complained of last.
+            client = stack.enter_context(scratch_folder(request.folder)).resolve()
+            self._complaints = stack.enter_context(tempfile.TemporaryFile())
+            self._child = self._start(request, client)
+            self._leftovers = stack.pop_all()
         try:
             self._send(json.dumps({"open": _opening(request)}).encode(), _IMPORT_SECONDS)
             self._receive("ready", _IMPORT_SECONDS)
@@ -112,6 +113,9 @@ class WandbRun:
             opened = self._receive("opened", request.open_seconds + _START_SECONDS)["opened"]
         except BaseException:
             self.kill()
+            # The client leaves a folder without rows; over a long outage there would be many.
+            for folder in request.folder.glob(f"wandb/*-{request.run['id']}"):
+                shutil.rmtree(folder, ignore_errors=True)
             raise
         self.path: str | None = opened["path"]
         self.url: str | None = opened["url"]
@@ -169,14 +173,13 @@ class WandbRun:
         with contextlib.suppress(OSError):
             os.killpg(self._child.pid, signal.SIGKILL)
         self._child.wait()
-        for stream in (self._child.stdin, self._child.stdout, self._complaints):
+        for stream in (self._child.stdin, self._child.stdout):
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
+        self._leftovers.close()
 
-    def _start(self, request: RunRequest) -> "subprocess.Popen[bytes]":
-        ensure_writable(request.folder, "STATE_DIR")
-        client = request.folder.resolve() / "client"
+    def _start(self, request: RunRequest, client: Path) -> "subprocess.Popen[bytes]":
         environment = {name: value for name, value in os.environ.items() if name not in _OTHERS}
         environment |= client_environment(client, request.base_url)
         environment["WANDB_DIR"] = str(request.folder.resolve())

@@ -155,9 +155,9 @@ def test_rows_arrive_once_with_all_columns(
     assert (run.summary_values["received"], run.summary_values["errors/invalid-input"]) == (450, 1)
     assert log.health()["dropped"] == {}
     assert not wandb_server.unknown_fields
-    # Nothing about the machine, and nothing left on the disk but empty folders and the client's own log.
+    # Nothing about the machine, and nothing left on the disk.
     assert set(run.files) <= {"config.yaml", "wandb-summary.json"}
-    assert not list((tmp_path / "state" / "wandb").glob("run-*"))
+    assert [path for path in (tmp_path / "state").rglob("*") if path.is_file()] == []
     output = capfd.readouterr()
     assert output.out == ""
     assert DEFAULT_KEY not in output.err
@@ -165,7 +165,7 @@ def test_rows_arrive_once_with_all_columns(
 
 @pytest.mark.parametrize("status", [401, slow(404), slow(429), slow(500), None])
 def test_a_run_that_wandb_does_not_open_harms_nobody(
-    wandb_server: WandbServer, make_log: MakeLog, status: int | None
+    wandb_server: WandbServer, make_log: MakeLog, tmp_path: Path, status: int | None
 ) -> None:
     fault = wandb_server.set_fault("graphql", operation="UpsertBucket", status=status, hang=status is None)
     log = make_log(inference_log_start_seconds=1)
@@ -178,6 +178,7 @@ def test_a_run_that_wandb_does_not_open_harms_nobody(
     log.stop(8)
     assert log.health()["dropped"] == {"no-run": 5}
     assert arrived(wandb_server.runs()) == []
+    assert [path for path in (tmp_path / "state").rglob("*") if path.is_file()] == []
 
 
 def test_a_server_that_is_down_harms_nobody(make_log: MakeLog) -> None:
@@ -330,6 +331,24 @@ def test_a_stream_that_was_refused_is_noticed_and_its_rows_are_sent_again(
     written(log, 20)
     log.stop(60)
     assert arrived(wandb_server.runs()) == ids(range(20))
+    assert log.health()["dropped"] == {}
+
+
+@pytest.mark.slow
+def test_a_run_stopped_on_its_page_is_followed_by_another_one(
+    wandb_server: WandbServer, make_log: MakeLog
+) -> None:
+    log = make_log()
+    log.record(row(0))
+    written(log, 1)
+    wandb_server.stop_run(wandb_server.runs()[0].path)
+    # The client looks every 15 seconds. That must not interrupt this process, nor open a run without a row for it.
+    until(lambda: wandb_server.runs()[0].state == "finished")
+    assert len(wandb_server.runs()) == 1
+    log.record(row(1))
+    written(log, 2)
+    log.stop(60)
+    assert [arrived([run]) for run in wandb_server.runs()] == [["row-0"], ["row-1"]]
     assert log.health()["dropped"] == {}
 
 
