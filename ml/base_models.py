@@ -68,6 +68,22 @@ def load_base_model(name: str, **config: Any) -> Any:
         raise BaseModelError(f"cannot load {name!r}: {_first_line(error)}") from error
 
 
+def load_checkpoint(folder: Path) -> Any:
+    """Return the ``TFDistilBertForSequenceClassification`` that a training wrote into `folder`.
+
+    Raises:
+        OSError: there is none.
+    """
+    from transformers import TFDistilBertForSequenceClassification, logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # It takes dropout layers, which have no weights, for ones that were not trained.
+    try:
+        return TFDistilBertForSequenceClassification.from_pretrained(str(folder))
+    finally:
+        logging.set_verbosity(level)
+
+
 def copy_tokenizer(name: str, folder: Path) -> None:
     """Write the ``tokenizer.json`` that belongs to the starting model `name` into `folder`.
 

@@ -15,6 +15,7 @@ from app.core.tensorflow_runtime import import_tensorflow
 from app.services.artifact import MANIFEST_NAME, Golden, GoldenExample, Manifest, Preprocessing
 from app.services.text import EncodedText, TextEncoder, WindowPolicy
 from ml import dataset, quantize
+from ml.base_models import load_checkpoint
 from ml.card import write_card
 from ml.metrics import classification_metrics, fit_temperature, probabilities
 from ml.onnx_graph import read_classifier, write_graph
@@ -134,11 +135,9 @@ def export_model(
 
 def _write_and_compare(checkpoint: Path, path: Path, encoder: TextEncoder, texts: Sequence[str]) -> float:
     import_tensorflow()
-    from transformers import TFDistilBertForSequenceClassification
-
     from ml.train import predict_logits
 
-    model = TFDistilBertForSequenceClassification.from_pretrained(str(checkpoint))
+    model = load_checkpoint(checkpoint)
     write_graph(read_classifier(model), path)
     ours = quantize.session_logits(quantize.open_session(path), encoder.encode(texts))
     gap = float(np.abs(ours - predict_logits(model, encoder, texts)).max())

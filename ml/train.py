@@ -169,7 +169,7 @@ def train(
                 {f"validation/{name}": value for name, value in scores.items()} | {"train/step": done}
             )
             progress(f"validation at step {done}: " + "  ".join(f"{k} {v:.4f}" for k, v in scores.items()))
-            better = scores["log_loss"] < float(loop.best_loss)
+            better = bool(np.float32(scores["log_loss"]) < loop.best_loss.numpy())  # Kept as float32.
             bad = 0 if better else bad + 1
             if better:
                 loop.best_loss.assign(scores["log_loss"])
@@ -182,7 +182,7 @@ def train(
             saved = time.monotonic()
     if not math.isfinite(float(loop.best_loss)):
         raise TrainingError("no evaluation had a finite loss: try a lower learning rate, or more texts")
-    best = type(model).from_pretrained(str(folder / "best"))
+    best = base_models.load_checkpoint(folder / "best")
     logits = predict_logits(best, encoder, validation.texts, config.tokens_a_batch)
     scores = classification_metrics(validation.labels, logits)
     temperature = fit_temperature(validation.labels, logits)

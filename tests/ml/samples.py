@@ -82,7 +82,7 @@ def bert_weights(words: int, layers: int) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(5)
 
     def draw(*shape: int) -> np.ndarray:
-        return generator.normal(0, 0.2, shape).astype(np.float32)
+        return generator.normal(0, 0.1, shape).astype(np.float32)
 
     tensors = {
         "embeddings.word_embeddings.weight": draw(words, 32),
