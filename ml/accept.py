@@ -25,7 +25,7 @@ __all__ = [
     "compare",
 ]
 
-FLOOR = 0.9
+FLOOR = 0.93
 PROGRESS_FROM = 500
 """A comparison of at least so many texts shows a progress bar."""
 

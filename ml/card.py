@@ -32,7 +32,8 @@ def write_card(folder: Path, manifest: Manifest) -> Path:
     """Write the card of a sentiment model into its folder, from nothing but its manifest."""
     path = folder / CARD_NAME
     path.write_text(
-        render(manifest, sum(file.stat().st_size for file in folder.iterdir() if file.name != CARD_NAME))
+        render(manifest, sum(file.stat().st_size for file in folder.iterdir() if file.name != CARD_NAME)),
+        "utf-8",
     )
     return path
 
@@ -77,11 +78,13 @@ def _training(manifest: Manifest, config: dict[str, Any]) -> str:
         else ""
     )
     run = manifest.training.get("run", {})
+    note = manifest.training.get("result", {}).get("note", "")
+    note = f" {note}" if note else ""
     return (
         f"Fine-tuned in TensorFlow on {run.get('rows', 0):,} labelled texts ({run.get('sources', 'unknown')}): "
         f"{stages}; AdamW, learning rate {config['learning_rate']:g} with warm-up and linear decay, seed "
         f"{config['seed']}.{teacher} Texts of the test sets were taken out of the training data; validation "
-        "reviews are about films that no training review is about.\n"
+        f"reviews are about films that no training review is about.{note}\n"
     )
 
 

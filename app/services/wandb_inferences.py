@@ -18,6 +18,7 @@ import json
 import os
 import sys
 import threading
+import time
 import urllib.request
 from pathlib import Path
 from typing import IO, Any
@@ -41,6 +42,7 @@ class Writer:
         self._output = output
         self._lock = threading.Lock()
         self._key = ""
+        self._lineage: threading.Thread | None = None
         self.run: Any = None
 
     def answer(self, request: Any) -> None:
@@ -62,9 +64,13 @@ class Writer:
 
     def finish(self, seconds: float) -> bool:
         """Finish the run; whether that ended in time. No bound that the client itself offers always holds."""
+        deadline = time.monotonic() + seconds
+        if self._lineage is not None:
+            # A run of a second or two would end before W&B has heard which model it used.
+            self._lineage.join(seconds / 3)
         thread = threading.Thread(target=self.run.finish, daemon=True)
         thread.start()
-        thread.join(seconds)
+        thread.join(max(0.0, deadline - time.monotonic()))
         return not thread.is_alive()
 
     def fail(self, error: BaseException) -> None:
@@ -98,7 +104,8 @@ class Writer:
         }
         self._say({"opened": opened})
         if online and request["artifact"]:
-            threading.Thread(target=self._use, args=(request["artifact"],), daemon=True).start()
+            self._lineage = threading.Thread(target=self._use, args=(request["artifact"],), daemon=True)
+            self._lineage.start()
 
     def _use(self, artifact: str) -> None:
         try:
