@@ -11,7 +11,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def documented_class(tmp_path, monkeypatch):
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/custom-models.md").read_text("utf-8"), re.DOTALL)
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs/custom-models.md").read_text("utf-8"), re.DOTALL
+    )
     package = tmp_path / "my_models"
     package.mkdir()
     (package / "__init__.py").touch()

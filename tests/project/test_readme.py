@@ -30,7 +30,13 @@ def default_of(name: str) -> str:
         return ""
     if isinstance(value, Path):
         return f"./{value}/"
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+    return (
+        str(value).lower()
+        if isinstance(value, bool)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 def test_the_table_names_every_setting_with_its_default():
@@ -59,10 +65,14 @@ def test_the_example_itself_is_a_valid_configuration(monkeypatch, tmp_path):
 def test_every_setting_says_what_it_means():
     source = (ROOT / "app/core/config.py").read_text("utf-8")
     for name in Settings.model_fields:
-        assert re.search(rf"^    {name}: [^\n]*(?:\n(?!    \w)[^\n]*)*?\n    \"\"\"[A-Z`]", source, re.MULTILINE), name
+        assert re.search(
+            rf"^    {name}: [^\n]*(?:\n(?!    \w)[^\n]*)*?\n    \"\"\"[A-Z`]", source, re.MULTILINE
+        ), name
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"(?<![\w-])make ([a-z][a-z-]+)", README)) - {"another"}))
+@pytest.mark.parametrize(
+    "target", sorted(set(re.findall(r"(?<![\w-])make ([a-z][a-z-]+)", README)) - {"another"})
+)
 def test_make_has_every_target_that_is_named(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
 
