@@ -95,12 +95,12 @@ def _quantisation(manifest: Manifest) -> str:
     precision, chosen = manifest.training.get("precision"), manifest.training.get("chosen")
     lines = [
         f"Stored as {precision}; the ways to quantise were compared on validation reviews (chosen: {chosen}):\n",
-        "| weights | MB | accuracy | labels changed | mean shift | largest | tokens/s |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        "| weights | MB | accuracy | labels changed | mean shift | largest |",
+        "|---|---:|---:|---:|---:|---:|",
     ]
     lines += [
         f"| {row['recipe']} | {row['megabytes']:.1f} | {row['accuracy']:.2%} | {row['flips']:.2%} | "
-        f"{row['mean_shift']:.4f} | {row['largest_shift']:.3f} | {row['tokens_per_second']:,.0f} |"
+        f"{row['mean_shift']:.4f} | {row['largest_shift']:.3f} |"
         for row in table
     ]
     return "\n".join(lines) + "\n"
