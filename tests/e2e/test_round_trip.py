@@ -40,7 +40,16 @@ TEXT_LOADERS = [
     pytest.param("onnx", models.tiny_onnx, id="onnx"),
     pytest.param("joblib", models.tiny_joblib, id="joblib"),
     pytest.param("transformers", models.tiny_distilbert_tf, id="transformers", marks=pytest.mark.tensorflow),
-    pytest.param("keras", models.tiny_keras, id="keras", marks=pytest.mark.tensorflow),
+    pytest.param(
+        "keras",
+        models.tiny_keras,
+        id="keras",
+        # Keras itself, while it writes the model.
+        marks=[
+            pytest.mark.tensorflow,
+            pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+        ],
+    ),
 ]
 
 
