@@ -11,13 +11,13 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 
 
-def table_rows(title: str) -> dict[str, tuple[str, ...]]:
-    section = README.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
+def table_rows(text: str) -> dict[str, tuple[str, ...]]:
     rows: dict[str, tuple[str, ...]] = {}
-    for line in section.splitlines():
+    for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        for name in re.findall(r"`([A-Z_]{4,})`", cells[0]):
-            rows[name] = tuple(cells[1:])
+        if line.startswith("|") and len(cells) == 3:
+            for name in re.findall(r"`([A-Z_]{4,})`", cells[0]):
+                rows[name] = tuple(cells[1:])
     return rows
 
 
@@ -39,12 +39,19 @@ def default_of(name: str) -> str:
     )
 
 
-def test_the_table_names_every_setting_with_its_default():
-    rows = table_rows("Configuration")
+def test_the_tables_name_every_setting_with_its_default():
+    rows = table_rows((ROOT / "docs/configuration.md").read_text("utf-8"))
     assert set(rows) == {name.upper() for name in Settings.model_fields}
     for name, (default, meaning) in rows.items():
         assert default.strip("`") == default_of(name), name
         assert meaning, name
+
+
+def test_the_readme_repeats_the_main_settings_as_they_are():
+    rows = table_rows(README.split("## Configuration\n", 1)[1].split("\n## ", 1)[0])
+    assert {"MODEL_VERSION", "MODEL_LOADER", "PROJECT_NAME", "WANDB_API_KEY"} <= set(rows)
+    everything = table_rows((ROOT / "docs/configuration.md").read_text("utf-8"))
+    assert all(everything[name] == row for name, row in rows.items())
 
 
 def test_the_example_names_every_setting_with_its_default():
