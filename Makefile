@@ -15,7 +15,7 @@ STARTING := fastapi, joblib, loguru, onnxruntime, prometheus_client, pydantic_se
 	uvicorn, wandb
 
 .PHONY: help install install-dev install-ml install-tensorflow run wandb test test-fast test-without-tensorflow \
-	test-tensorflow e2e lint format lock train benchmarks deploy easter clean
+	test-tensorflow test-cloud e2e lint format lock train benchmarks deploy easter clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  \033[1m%-24s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,11 +61,11 @@ train: $(VENV)/.ml $(VENV)/.tensorflow ## Train the sentiment model; ARGS="..." 
 test: test-without-tensorflow test-tensorflow ## Run every test, in two stages
 
 test-fast: $(VENV)/.test ## Run the tests that need no TensorFlow and no patience
-	$(BIN)/python -m pytest -m "not tensorflow and not e2e and not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not tensorflow and not e2e and not slow and not cloud" $(ARGS)
 
 test-without-tensorflow: $(VENV)/.test ## Run the first stage of `make test`
 	@echo "== Stage 1 of 2: tests without TensorFlow"
-	$(BIN)/python -m pytest -m "not tensorflow" $(ARGS)
+	$(BIN)/python -m pytest -m "not tensorflow and not cloud" $(ARGS)
 
 test-tensorflow: $(VENV)/.test $(VENV)/.tensorflow ## Run the second stage of `make test`
 	@echo "== Stage 2 of 2: tests with TensorFlow"
@@ -73,6 +73,9 @@ test-tensorflow: $(VENV)/.test $(VENV)/.tensorflow ## Run the second stage of `m
 		echo "TensorFlow has no wheels for $$($(BIN)/python --version): use Python 3.11 to 3.13, or make test-fast." >&2; \
 		exit 1; }
 	$(BIN)/python -m pytest -m tensorflow $(ARGS)
+
+test-cloud: $(VENV)/.test $(VENV)/.cloud ## Build and deploy with Docker and gcloud against stand-ins on this machine
+	$(BIN)/python -m pytest -m cloud $(ARGS)
 
 e2e: $(VENV)/.test ## Run the end-to-end tests that need no TensorFlow
 	$(BIN)/python -m pytest -m "e2e and not tensorflow" $(ARGS)

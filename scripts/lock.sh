@@ -24,4 +24,5 @@ mkdir -p requirements
 export_to serving --only main
 export_to ml --only main,ml
 export_to test --only main,ml,test,lint
+export_to cloud --only cloud
 export_to tensorflow --only main --extras tensorflow

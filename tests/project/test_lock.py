@@ -19,6 +19,7 @@ SETS = {
     "serving": ({"main"}, False),
     "ml": ({"main", "ml"}, False),
     "test": ({"main", "ml", "test", "lint"}, False),
+    "cloud": ({"cloud"}, False),
     "tensorflow": ({"main"}, True),
 }
 
@@ -93,6 +94,7 @@ def test_sets_hold_what_pyproject_asks_for() -> None:
         "serving": direct_names(project["dependencies"]),
         "ml": direct_names(groups["ml"]),
         "test": direct_names(groups["ml"] + groups["test"] + groups["lint"]),
+        "cloud": direct_names(groups["cloud"]),
         "tensorflow": direct_names(project["optional-dependencies"]["tensorflow"]),
     }
     for name, names in wanted.items():
