@@ -25,4 +25,6 @@ export_to serving --only main
 export_to ml --only main,ml
 export_to test --only main,ml,test,lint
 export_to cloud --only cloud
+export_to audit --only audit
+export_to mutation --only mutation
 export_to tensorflow --only main --extras tensorflow

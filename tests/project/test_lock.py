@@ -20,6 +20,8 @@ SETS = {
     "ml": ({"main", "ml"}, False),
     "test": ({"main", "ml", "test", "lint"}, False),
     "cloud": ({"cloud"}, False),
+    "audit": ({"audit"}, False),
+    "mutation": ({"mutation"}, False),
     "tensorflow": ({"main"}, True),
 }
 
@@ -95,6 +97,8 @@ def test_sets_hold_what_pyproject_asks_for() -> None:
         "ml": direct_names(groups["ml"]),
         "test": direct_names(groups["ml"] + groups["test"] + groups["lint"]),
         "cloud": direct_names(groups["cloud"]),
+        "audit": direct_names(groups["audit"]),
+        "mutation": direct_names(groups["mutation"]),
         "tensorflow": direct_names(project["optional-dependencies"]["tensorflow"]),
     }
     for name, names in wanted.items():
