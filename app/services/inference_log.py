@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 import weakref
-from typing import Any
+from typing import Any, Literal
 
 from loguru import logger
 
@@ -74,6 +74,24 @@ class InferenceLog:
         self._queue.put(kept)
         if self._writing is None and not self._queue.closed:
             self._start_thread(self._files)
+
+    def record_window(self, values: dict[str, float | int | str]) -> None:
+        """Log the figures of one window, under flat keys such as ``window/volume``, as a row. Never raises."""
+        if self._settings.inference_log and self._files is not None:
+            self._queue.put({**values, "window/instance": self.instance})
+            if self._writing is None and not self._queue.closed:
+                self._start_thread(self._files)
+
+    def alert(self, title: str, text: str, level: Literal["INFO", "WARN", "ERROR"] = "WARN") -> None:
+        """Have W&B tell people about a change of state, once, as soon as a run is open. Never waits and never raises.
+
+        Args:
+            title: up to 64 characters.
+            text: what happened, and what to do.
+            level: how bad it is.
+        """
+        if self._settings.inference_log:
+            self._queue.alerts.append({"title": title[:64], "text": text, "level": level})
 
     def count_error(self, kind: str) -> None:
         """Count a request that ended without a prediction; the counts go to the run's summary. Never raises."""

@@ -63,6 +63,9 @@ class Run(Protocol):
     def summarize(self, values: dict[str, Any]) -> None:
         """Set values of the run's summary."""
 
+    def alert(self, title: str, text: str, level: str) -> None:
+        """Have W&B tell people; `level` is INFO, WARN or ERROR."""
+
     def stored(self, path: str) -> int | None:
         """Return how many rows W&B has of another run; None if it does not say."""
 

@@ -133,7 +133,7 @@ class InferenceWriter:
         self._watch_overflow()
         if self._current is not None and self._current.run.stopped():
             self._end("W&B ended the run: it was stopped there, or its rows were refused")
-        if not self._pending and self._dead is None:
+        if not self._pending and self._dead is None and not (self._current and self._queue.alerts):
             self._summarize()
         elif self._current is not None or self._open():
             self._write()
@@ -191,6 +191,13 @@ class InferenceWriter:
             self._lose(str(error))
             return
         self._move(len(batch))
+        try:
+            while self._queue.alerts:
+                self._current.run.alert(**self._queue.alerts[0])
+                self._queue.alerts.popleft()
+        except RunLostError as error:
+            self._lose(str(error))
+            return
         if self._reason is not None:
             logger.info("the inference log works again")
             self._reason = None

@@ -6,6 +6,7 @@ from collections import Counter, deque
 from typing import Any
 
 _MAX_KINDS = 50
+_MAX_ALERTS = 20
 
 
 class RowQueue:
@@ -14,6 +15,7 @@ class RowQueue:
     Attributes:
         overflowing: whether rows are being dropped; over when the writer has taken all that waited.
         closed: whether no more rows are taken.
+        alerts: what W&B is to tell people, oldest first; the last ones where they are too many.
         deadline: the time, as of `time.monotonic`, past which the writer may not wait for anything.
     """
 
@@ -27,6 +29,7 @@ class RowQueue:
         self._converted = 0
         self._dropped: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
+        self.alerts: deque[dict[str, str]] = deque(maxlen=_MAX_ALERTS)
         self.overflowing = False
         self.closed = False
         self.deadline = float("inf")

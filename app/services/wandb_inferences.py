@@ -9,6 +9,7 @@ the run by itself.
 | `{"open": …}` | `{"ready": true}` once the client is imported, then `{"opened": …}` |
 | a list of rows | `{"written": how many}` |
 | `{"summary": …}` | `{"summary": true}` |
+| `{"alert": title, text and level}` | `{"alert": true}` |
 | `{"stored": path of a run}` | `{"stored": how many rows W&B has of it, null if it does not say}` |
 | `{"finish": seconds}` | `{"finished": whether in time, "stored": …}` |
 """
@@ -54,6 +55,10 @@ class Writer:
         elif "summary" in request:
             self.run.summary.update(request["summary"])
             self._say({"summary": True})
+        elif "alert" in request:
+            # The shortest wait, since whoever alerts does so once per change: W&B is not to swallow the next one.
+            self.run.alert(**request["alert"], wait_duration=1)
+            self._say({"alert": True})
         elif "stored" in request:
             self._say({"stored": self._stored(request["stored"])})
         elif "finish" in request:

@@ -144,6 +144,10 @@ class WandbRun:
         """Set values of the summary."""
         self._ask({"summary": values}, "summary", _WRITE_SECONDS)
 
+    def alert(self, title: str, text: str, level: str) -> None:
+        """Have W&B tell people."""
+        self._ask({"alert": {"title": title, "text": text, "level": level}}, "alert", _WRITE_SECONDS)
+
     def stored(self, path: str) -> int | None:
         """Return how many rows W&B has of another run."""
         found: int | None = self._ask({"stored": path}, "stored", _WRITE_SECONDS)["stored"]

@@ -25,7 +25,7 @@ class Mutations:
             "updateRunState": self._update_run_state,
             "createRunFiles": self._create_run_files,
             "markRunFilesUploaded": lambda _: {"success": True},
-            "notifyScriptableRunAlert": lambda _: {"success": True},
+            "notifyScriptableRunAlert": self._alert,
             "createArtifact": self._create_artifact,
             "createArtifactManifest": self._create_manifest,
             "updateArtifactManifest": self._update_manifest,
@@ -66,10 +66,20 @@ class Mutations:
         self._run_by_id(values["id"]).state = values["state"]
         return {"success": True}
 
-    def _create_run_files(self, values: Object) -> Object:
+    def _run_by_name(self, values: Object) -> Run:
         run = self._store.runs.get(f"{values['entityName']}/{values['projectName']}/{values['runName']}")
         if run is None:
             raise StateError(f"run {values['runName']} not found")
+        return run
+
+    def _alert(self, values: Object) -> Object:
+        told = {name: values.get(name) for name in ("title", "text", "severity", "waitDuration")}
+        self._run_by_name(values).alerts.append(told)
+        self._store.dirty = True
+        return {"success": True}
+
+    def _create_run_files(self, values: Object) -> Object:
+        run = self._run_by_name(values)
         files = []
         for name in values["files"]:
             key = run.files.setdefault(name, self._store.blobs.new_key())
@@ -145,9 +155,7 @@ class Mutations:
 
     def _use_artifact(self, values: Object) -> Object:
         artifact = self._artifact(values["artifactID"])
-        run = self._store.runs.get(f"{values['entityName']}/{values['projectName']}/{values['runName']}")
-        if run is None:
-            raise StateError(f"run {values['runName']} not found")
+        run = self._run_by_name(values)
         if artifact.id not in run.used:
             run.used.append(artifact.id)
         self._store.dirty = True

@@ -37,9 +37,11 @@ def _run(store: Store, run: Run) -> str:
     rows = "\n".join(run.history[-LAST_ROWS:])
     used = [store.artifacts[item] for item in run.used]
     inputs = ", ".join(f"{item.collection_path} ({item.digest[:8]})" for item in used)
+    alerts = "".join(f"<p>alert: {escape(alert['title'])}</p>" for alert in run.alerts)
     return (
         f'<section id="{escape(run.path)}"><h3>{escape(run.path)}</h3><p>{escape(" · ".join(facts))}</p>'
         + (f"<p>uses {escape(inputs)}</p>" if inputs else "")
+        + alerts
         + f"<pre>config {escape(json.dumps(run.config_values))}</pre>"
         + (f"<pre>{escape(rows)}</pre>" if rows else _nothing("No row yet."))
         + "</section>"

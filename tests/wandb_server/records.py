@@ -35,6 +35,8 @@ class Run:
     """File name to blob key."""
     used: list[str] = field(default_factory=list)
     """Ids of the artifacts this run declared as inputs, in order, each once."""
+    alerts: list[dict[str, Any]] = field(default_factory=list)
+    """What the run had W&B tell people: `title`, `text`, `severity`, `waitDuration` in milliseconds."""
 
     @property
     def path(self) -> str:

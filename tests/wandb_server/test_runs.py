@@ -46,6 +46,15 @@ def test_a_run_arrives_whole(wandb_server: WandbServer, wandb_as: ClientAs) -> N
     assert not wandb_server.unknown_fields
 
 
+def test_an_alert_arrives(wandb_server: WandbServer, wandb_as: ClientAs) -> None:
+    with wandb_as() as wandb, wandb.init(project="reviews") as run:
+        run.alert("drift began", "label share", level="WARN", wait_duration=1)
+    assert wandb_server.run(run.id).alerts == [
+        {"title": "drift began", "text": "label share", "severity": "WARN", "waitDuration": 1_000}
+    ]
+    assert not wandb_server.unknown_fields
+
+
 def test_a_run_that_failed_says_so(wandb_server: WandbServer, wandb_as: ClientAs) -> None:
     with wandb_as() as wandb:
         run = wandb.init(project="reviews")

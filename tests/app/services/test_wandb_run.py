@@ -163,6 +163,21 @@ def test_rows_arrive_once_with_all_columns(
     assert DEFAULT_KEY not in output.err
 
 
+def test_windows_and_alerts_reach_wandb(wandb_server: WandbServer, make_log: MakeLog) -> None:
+    log = make_log()
+    log.alert("drift began", "the share of unknown tokens is 0.31", "WARN")
+    log.record(row(0))
+    log.record_window({"window/volume": 1, "window/label": "Positive"})
+    until(lambda: wandb_server.runs() and wandb_server.runs()[0].alerts)
+    log.stop(60)
+    (run,) = wandb_server.runs()
+    (alert,) = run.alerts
+    assert alert["title"] == "drift began"
+    assert alert["severity"] == "WARN"
+    (window,) = (entry for entry in run.rows if "window/volume" in entry)
+    assert (window["window/volume"], window["window/instance"]) == (1, log.instance)
+
+
 @pytest.mark.parametrize("status", [401, slow(404), slow(429), slow(500), None])
 def test_a_run_that_wandb_does_not_open_harms_nobody(
     wandb_server: WandbServer, make_log: MakeLog, tmp_path: Path, status: int | None
