@@ -1,6 +1,7 @@
 """Where the model's files come from: the W&B registry, a local folder, or the embedded model.
 
-`python -m app.services.registry` prints which version the configuration names now, as one JSON object.
+`python -m app.services.registry` prints which version the configuration names now, as one JSON object;
+`python -m app.services.registry pull` brings it into LOCAL_MODEL_DIR too, verified.
 """
 
 import json
@@ -80,6 +81,16 @@ def resolve_version(settings: Settings) -> ResolvedVersion:
             _question(settings), folder=scratch, base_url=settings.wandb_base_url, deadline=deadline
         )
     return ResolvedVersion(answer["artifact"], answer["version"], answer["digest"])
+
+
+def _pull(settings: Settings) -> ResolvedVersion:
+    if not (settings.source == "wandb" and settings.pinned and settings.model_digest):
+        raise ConfigurationError(
+            "MODEL_SOURCE, MODEL_VERSION, MODEL_DIGEST: a pull for later needs the registry, a version such as v7 "
+            "and its digest"
+        )
+    files = obtain_model(settings)
+    return ResolvedVersion(str(files.artifact), files.model.version, files.model.digest)
 
 
 def _check_local(path: Path) -> None:
@@ -232,9 +243,9 @@ def _question(settings: Settings) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print what MODEL_VERSION means now; with an error, one line to standard error and exit code 1."""
+    """Print what MODEL_VERSION means now, pulled if asked; an error: one line to standard error, exit code 1."""
     try:
-        resolved = resolve_version(load_settings())
+        resolved = _pull(load_settings()) if sys.argv[1:] == ["pull"] else resolve_version(load_settings())
     except StartupError as error:
         sys.exit(str(error))
     sys.stdout.write(json.dumps(asdict(resolved)) + "\n")
