@@ -5,8 +5,9 @@ import importlib
 import sys
 
 BENCHMARKS = {
-    "cold_start": "from process start to the first right answer over HTTP, in parts, against a bare app",
     "agreement": "real reviews through HTTP, against the same model called directly in TensorFlow",
+    "cold_start": "from process start to the first right answer over HTTP, in parts, against a bare app",
+    "serve": "throughput and latency over HTTP, against the same engine called directly",
 }
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import http.client
+import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -25,6 +27,7 @@ class Server:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self._scratch = tempfile.TemporaryDirectory(prefix="benchmark-")
+        self._output = Path(self._scratch.name) / "output.txt"
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         self._environment = kept | {
             "PYTHONPATH": str(ROOT),
@@ -36,15 +39,19 @@ class Server:
         }
 
     def __enter__(self) -> Self:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "app"],
-            cwd=self._scratch.name,
-            env=self._environment,
-            stdout=subprocess.DEVNULL,
-        )
+        # Its log lines go to a file, as they go to a pipe where it is deployed.
+        with self._output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "app"],
+                cwd=self._scratch.name,
+                env=self._environment,
+                stdout=subprocess.DEVNULL,
+                stderr=output,
+            )
         for _ in range(3000):
             if self.process.poll() is not None:
-                raise RuntimeError(f"the server ended with {self.process.returncode}")
+                last = self._output.read_text("utf-8", "replace")[-2000:]
+                raise RuntimeError(f"the server ended with {self.process.returncode}:\n{last}")
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
             try:
                 connection.request("GET", "/health/ready")
@@ -55,6 +62,7 @@ class Server:
             finally:
                 connection.close()
             time.sleep(0.1)
+        self.__exit__(None, None, None)
         raise RuntimeError("the server is not ready after 300 s")
 
     def __exit__(
@@ -67,6 +75,22 @@ class Server:
             self.process.kill()
             self.process.wait()
         self._scratch.cleanup()
+
+    def resident(self) -> float:
+        """Return the memory that the server's process holds (RSS), in MB of 10^6 bytes."""
+        for line in Path(f"/proc/{self.process.pid}/status").read_text("utf-8").splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024 / 1e6
+        raise RuntimeError("the system does not tell the memory of a process")
+
+    def health(self) -> dict[str, Any]:
+        """Return what ``/api/v1/health`` says."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request("GET", "/api/v1/health")
+            return dict(json.loads(connection.getresponse().read()))
+        finally:
+            connection.close()
 
     async def ask_all(self, texts: Sequence[str], clients: int) -> list[dict[str, Any]]:
         """Post every text, `clients` at a time; return the replies in order."""
@@ -87,3 +111,35 @@ class Server:
             replies = await asyncio.gather(*(ask(text) for text in texts))
         bar.close()
         return list(replies)
+
+
+class LoopbackWandb:
+    """The tests' W&B on a free loopback port, in a process of its own."""
+
+    def __enter__(self) -> Self:
+        command = [sys.executable, "-m", "tests.wandb_server", "--port", "0"]
+        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        exports = [self._process.stdout.readline() for _ in range(2)]
+        self._variables = {}
+        for line in exports:
+            words = shlex.split(line)
+            if len(words) != 2:
+                self.__exit__(None, None, None)
+                raise RuntimeError("the loopback W&B did not start")
+            name, _, value = words[1].partition("=")
+            self._variables[name] = value
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.wait(20)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What a server needs to log its inferences here."""
+        return {**self._variables, "INFERENCE_PROJECT_NAME": "benchmarks", "WANDB_ENTITY": "acme"}
