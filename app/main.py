@@ -38,6 +38,7 @@ def create_app(
         configure_logging(settings)
     server = ModelServer(settings)
     log = InferenceLog(settings)
+    server.on_swap.append(log.start)
     lifecycle = Lifecycle(server, log, settings.shutdown_seconds, on_failure)
     app = DocumentedApp(
         title="Marquee",

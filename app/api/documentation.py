@@ -1,5 +1,7 @@
 """The OpenAPI page: the routes, with the request and response classes of the model that is loaded."""
 
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
@@ -43,13 +45,15 @@ PREDICT_BY_GET_DOCUMENTATION: dict[str, Any] = {
 class DocumentedApp(FastAPI):
     """A FastAPI app whose OpenAPI page follows the model."""
 
-    _documented: tuple[Predictor | None, dict[str, Any]] | None = None
+    _documented: tuple[Callable[[], Predictor | None], dict[str, Any]] | None = None
 
     def openapi(self) -> dict[str, Any]:
         """Return the schema; made again when another model is there."""
         predictor: Predictor | None = self.state.service.server.predictor
-        if self._documented is None or self._documented[0] is not predictor:
-            self._documented = (predictor, self._schema(predictor))
+        if self._documented is None or self._documented[0]() is not predictor:
+            # A weak reference: the page of a model that was swapped out must not keep it in memory.
+            described = weakref.ref(predictor) if predictor else lambda: None
+            self._documented = (described, self._schema(predictor))
         return self._documented[1]
 
     def _schema(self, predictor: Predictor | None) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 import importlib.metadata
 import platform
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import cast
@@ -13,11 +15,11 @@ from app import __version__
 from app.core.config import Settings
 from app.core.errors import NotReadyError
 from app.core.events import Lifecycle
-from app.models.health import Check, Health, Limits, ModelDescription, ModelIdentity, Ready
+from app.models.health import Check, Health, Limits, ModelDescription, ModelIdentity, Ready, Refresh
 from app.services.artifact import ModelFiles
 from app.services.inference import Inference
 from app.services.inference_log import InferenceLog
-from app.services.model_server import ModelServer
+from app.services.model_server import ModelServer, RunningModel
 from app.services.predictor import Predictor
 
 _LIBRARIES = (
@@ -49,6 +51,17 @@ class Service:
             raise NotReadyError(self.server.reason)
         return self.server.files, self.server.predictor
 
+    @contextmanager
+    def lease(self) -> Iterator[RunningModel]:
+        """Give the model that answers one request, from its validation to its reply.
+
+        Raises:
+            NotReadyError: there is none, or the service is stopping.
+        """
+        self.loaded()
+        with self.server.lease() as model:
+            yield model
+
     def ready(self) -> Ready:
         """Return whether predictions are answered, why not, and by which model."""
         if self.lifecycle.stopping:
@@ -60,6 +73,9 @@ class Service:
         return Health(
             **self.ready().model_dump(),
             check=self._check(),
+            refresh=Refresh.model_validate(self.server.refresh, from_attributes=True)
+            if self.server.refresh
+            else None,
             waiting=self.server.waiting,
             open_requests=self.lifecycle.open_requests,
             uptime_seconds=round(time.monotonic() - self.started, 3),

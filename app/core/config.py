@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     model_parameters: Annotated[dict[str, Any], NoDecode] = Field(default_factory=dict)
     """A JSON object that is handed to the model class."""
 
+    model_refresh_seconds: float = Field(default=0, ge=0, le=604_800)
+    """How often an unpinned server looks whether its alias names another model, and swaps; 0: never."""
+
     predict_method: str = "predict"
     """The method to call on a loaded keras or joblib object."""
 
@@ -180,7 +183,20 @@ class Settings(BaseSettings):
             raise ValueError("LOCAL_MODEL_NAME must be a plain name: letters, digits, '.', '_', '-'")
         if not _ARTIFACT_NAME.fullmatch(self.model_version) or self.model_version.startswith("."):
             raise ValueError("MODEL_VERSION must be an alias or a version such as v7")
+        if self.model_refresh_seconds:
+            self._check_refresh()
         return self
+
+    def _check_refresh(self) -> None:
+        if self.model_refresh_seconds < 1:
+            raise ValueError("MODEL_REFRESH_SECONDS must be 0 or at least 1: each look asks W&B")
+        if self.source != "wandb":
+            raise ValueError("MODEL_REFRESH_SECONDS follows an alias of the registry: set PROJECT_NAME too")
+        if self.pinned or self.model_digest:
+            raise ValueError(
+                "MODEL_REFRESH_SECONDS follows an alias, and MODEL_VERSION=vN or MODEL_DIGEST pins one version: "
+                "set one or the other"
+            )
 
     @property
     def artifact_name(self) -> str:

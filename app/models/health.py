@@ -41,10 +41,23 @@ class Check(BaseModel):
     )
 
 
+class Refresh(BaseModel):
+    """How an unpinned server follows its alias."""
+
+    state: Literal["following", "degraded"]
+    reason: str | None = Field(
+        description="Why the model that is served may be outdated; null when following."
+    )
+    checked_at: str | None = Field(description="When the alias was last resolved.")
+    swaps: int
+    rejected: str | None = Field(description="The version that is not tried again, such as `v7`.")
+
+
 class Health(Ready):
     """Everything that is known about this instance."""
 
     check: Check | None = None
+    refresh: Refresh | None = Field(default=None, description="Null where MODEL_REFRESH_SECONDS is not set.")
     waiting: int = Field(description="Items in line or being predicted.")
     open_requests: int
     uptime_seconds: float

@@ -9,9 +9,9 @@ from loguru import logger
 from pydantic import BaseModel, RootModel
 
 from app.core.config import Settings
-from app.core.errors import InvalidInputError, NotReadyError, TooLargeError
+from app.core.errors import InvalidInputError, TooLargeError
 from app.services.inference_log import InferenceLog
-from app.services.model_server import ModelServer, Served
+from app.services.model_server import ModelServer, RunningModel, Served
 from app.services.predictor import Predictor
 
 Written = TypeVar("Written")
@@ -33,6 +33,7 @@ class Inference:
         write: Callable[[dict[str, Any]], Written],
         request_id: str,
         trace: str | None = None,
+        model: RunningModel | None = None,
     ) -> Written:
         """Answer a validated request.
 
@@ -42,6 +43,7 @@ class Inference:
                 that no row claims an answer that nobody could get.
             request_id: the id that the reply's header carries; the rows carry it too.
             trace: the trace that the request belongs to.
+            model: the leased model, whose `Request` the request is; left out, the current one.
 
         Returns:
             What `write` made of the fields of the predictor's `Response`, with `id` and `model` where it declares
@@ -50,12 +52,15 @@ class Inference:
         Raises:
             RequestError: nothing of the request was answered; no row was logged.
         """
-        predictor, files = self._server.predictor, self._server.files
-        if predictor is None or files is None:
-            raise NotReadyError(self._server.reason)
+        if model is None:
+            with self._server.lease() as current:
+                return await self.predict(
+                    request, write=write, request_id=request_id, trace=trace, model=current
+                )
+        predictor, files = model.predictor, model.files
         items = predictor.split(request)
         self._limit(items)
-        served = await self._server.predict(items)
+        served = await self._server.predict(items, model)
         reply = predictor.join(request, items, [entry.output for entry in served])
         predictions = reply.get("predictions")
         listed = isinstance(predictions, list) and len(predictions) == len(served)

@@ -1,9 +1,10 @@
-"""The one place that knows the current model: obtain, load, check, predict, stop."""
+"""The one place that knows the current model: obtain, load, check, predict, swap, stop."""
 
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 from loguru import logger
@@ -11,14 +12,18 @@ from loguru import logger
 from app.core.config import Settings
 from app.core.errors import DeadlineError, NotReadyError, StartupError
 from app.services.artifact import ModelFiles
-from app.services.batching import Batcher, Served
-from app.services.golden import ModelCheck, check_model
-from app.services.predictor import Predictor, load_predictor
+from app.services.batching import Served
+from app.services.golden import ModelCheck
+from app.services.predictor import Predictor
+from app.services.refresh import ModelRefresh, RefreshStatus
 from app.services.registry import obtain_model
+from app.services.running_model import CheckedModel, RunningModel, load_checked
 
-__all__ = ["ModelServer", "Served"]
+__all__ = ["ModelServer", "RunningModel", "Served"]
 
 State = Literal["starting", "ready", "failed", "stopping"]
+
+_CHECKED = {"golden": "golden examples answered right", "smoke": "smoke-tested only", "none": "not checked"}
 
 
 class ModelServer:
@@ -27,55 +32,99 @@ class ModelServer:
     Attributes:
         state: `ready` only after the right model has answered its golden examples.
         reason: why it is not ready, in words; empty when it is.
-        files: the verified files, once they are there.
-        predictor: the loaded model, once it is.
-        check: how the model was checked.
         timings: seconds that the parts of the start took.
+        on_swap: called on the event loop with the files of each model that is swapped in, once it answers.
     """
 
     def __init__(self, settings: Settings) -> None:
         """Remember the settings; nothing is loaded yet."""
         self._settings = settings
-        self._batcher: Batcher | None = None
+        self._files: ModelFiles | None = None
+        self._current: RunningModel | None = None
+        self._draining: set[RunningModel] = set()
+        self._refresh: ModelRefresh | None = None
+        self._refreshing: asyncio.Task[None] | None = None
         self._cancelled = threading.Event()
         self.state: State = "starting"
         self.reason = "the model is not loaded yet"
-        self.files: ModelFiles | None = None
-        self.predictor: Predictor | None = None
-        self.check: ModelCheck | None = None
         self.timings: dict[str, float] = {}
+        self.on_swap: list[Callable[[ModelFiles], None]] = []
+
+    @property
+    def files(self) -> ModelFiles | None:
+        """The verified files of the model, once they are there."""
+        return self._current.files if self._current else self._files
+
+    @property
+    def predictor(self) -> Predictor | None:
+        """The loaded model, once it is checked."""
+        return self._current.predictor if self._current else None
+
+    @property
+    def check(self) -> ModelCheck | None:
+        """How the model was checked."""
+        return self._current.check if self._current else None
+
+    @property
+    def refresh(self) -> RefreshStatus | None:
+        """What is known of the alias; None where it is not followed."""
+        return self._refresh.status if self._refresh else None
 
     @property
     def waiting(self) -> int:
-        """Items in line or being predicted."""
-        return self._batcher.waiting if self._batcher else 0
+        """Items in line or being predicted, those of a model that is being drained included."""
+        running = {self._current} if self._current else set()
+        return sum(model.waiting for model in running | self._draining)
 
     async def start(self) -> None:
-        """Obtain, load and check the model.
+        """Obtain, load and check the model; then follow the alias if the settings say so.
 
         Raises:
             StartupError: it cannot be served; the state is `failed` and `reason` says why.
         """
         try:
-            await asyncio.to_thread(self._load)
+            checked = await asyncio.to_thread(self._load)
         except StartupError as error:
             self.state, self.reason = "failed", str(error)
             raise
-        if self.state == "starting":
-            self.state, self.reason = "ready", ""
+        if self.state != "starting":
+            checked.predictor.close()
+            return
+        self._current = RunningModel(checked, self._settings.max_waiting)
+        self.state, self.reason = "ready", ""
+        if self._settings.model_refresh_seconds:
+            self._refresh = ModelRefresh(self._settings, checked.files, self._swap, self._cancelled)
+            self._refreshing = asyncio.create_task(self._refresh.run(), name="model-refresh")
 
-    async def predict(self, items: Sequence[Any]) -> list[Served]:
+    @contextmanager
+    def lease(self) -> Iterator[RunningModel]:
+        """Give the model that answers one request from its validation to its reply, whatever is swapped meanwhile.
+
+        Raises:
+            NotReadyError: no model is loaded, or the service is stopping.
+        """
+        if self.state != "ready" or self._current is None:
+            raise NotReadyError(self.reason or "the service is stopping")
+        with self._current.lease() as model:
+            yield model
+
+    async def predict(self, items: Sequence[Any], model: RunningModel | None = None) -> list[Served]:
         """Answer the items of one request, in order.
+
+        Args:
+            items: what the model's `split` gave.
+            model: the leased one; left out, the current one.
 
         Raises:
             NotReadyError: no model is loaded, or the service is stopping.
             DeadlineError: it took longer than the settings allow; the work is dropped.
             RequestError: what the model refused or failed at; nothing of the request is answered.
         """
-        if self.state != "ready" or self._batcher is None:
+        if self.state != "ready" or self._current is None:
             raise NotReadyError(self.reason or "the service is stopping")
         try:
-            return await asyncio.wait_for(self._batcher.run(items), self._settings.request_timeout_seconds)
+            with (model or self._current).lease() as leased:
+                return await asyncio.wait_for(leased.predict(items), self._settings.request_timeout_seconds)
         except TimeoutError:
             raise DeadlineError(
                 f"no answer within {self._settings.request_timeout_seconds:g} s: "
@@ -83,37 +132,61 @@ class ModelServer:
             ) from None
 
     async def stop(self, timeout: float) -> bool:
-        """Answer what is in line, take nothing new, free the model; return whether all were answered."""
+        """Answer what is in line, take nothing new, free the models; return whether all were answered."""
         self.state, self.reason = "stopping", "the service is stopping"
         self._cancelled.set()
-        answered = True
-        if self._batcher is not None:
-            answered = await asyncio.to_thread(self._batcher.stop, timeout)
-        if self.predictor is not None and answered:
-            self.predictor.close()
-        return answered
+        running = {self._current, *self._draining} - {None}
+        answered = await asyncio.gather(*(model.stop(timeout) for model in running if model))
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._refreshing
+        return all(answered)
 
-    def _load(self) -> None:
+    def _load(self) -> CheckedModel:
         started = time.perf_counter()
         self.reason = "the model's files are being fetched"
-        self.files = obtain_model(self._settings, self._cancelled)
-        fetched = time.perf_counter()
-        self.reason = f"the model {self.files.model.name}:{self.files.model.version} is being loaded"
-        predictor = load_predictor(self.files, self._settings)
-        loaded = time.perf_counter()
-        self.reason = "the model is being checked"
-        self.check = check_model(predictor, self.files)
-        checked = time.perf_counter()
-        self.timings = {"obtain": fetched - started, "load": loaded - fetched, "check": checked - loaded}
-        self.predictor = predictor
-        self._batcher = Batcher(predictor, self._settings.max_waiting)
-        logger.info(
-            "serving {}:{} (digest {}), {}; obtained in {:.2f} s, loaded in {:.2f} s, checked in {:.2f} s",
-            self.files.model.name,
-            self.files.model.version,
-            self.files.model.digest,
-            {"golden": "golden examples answered right", "smoke": "smoke-tested only", "none": "not checked"}[
-                self.check.kind
-            ],
-            *self.timings.values(),
-        )
+        self._files = obtain_model(self._settings, self._cancelled)
+        obtained = time.perf_counter() - started
+
+        def tell(step: str) -> None:
+            self.reason = step
+
+        checked = load_checked(self._files, self._settings, tell)
+        self.timings = {"obtain": obtained, **checked.timings}
+        logger.info("obtained in {:.2f} s; {}", obtained, _described(checked))
+        return checked
+
+    async def _swap(self, checked: CheckedModel) -> bool:
+        """Serve another model from now on; back when the one before is drained and freed.
+
+        Returns:
+            False where the service is stopping: nothing was changed.
+        """
+        if self.state != "ready" or self._current is None:
+            checked.predictor.close()
+            return False
+        old, self._current = self._current, RunningModel(checked, self._settings.max_waiting)
+        logger.info("swapped; {}", _described(checked))
+        for tell in self.on_swap:
+            try:
+                tell(checked.files)
+            except Exception as error:  # noqa: BLE001 - nobody who is told may stop the swap half-way
+                logger.opt(exception=error).error("the swap of the model could not be told to all")
+        self._draining.add(old)
+        try:
+            # A request may wait for its body, and then for its prediction.
+            await old.drain(2 * self._settings.request_timeout_seconds)
+            if not await old.stop(self._settings.request_timeout_seconds):
+                logger.warning("{} still computes and is left to itself", old.files.model.version)
+        finally:
+            self._draining.discard(old)
+        return True
+
+
+def _described(checked: CheckedModel) -> str:
+    model = checked.files.model
+    return (
+        f"serving {model.name}:{model.version} (digest {model.digest}), {_CHECKED[checked.check.kind]}; loaded in "
+        f"{checked.timings['load']:.2f} s, checked in {checked.timings['check']:.2f} s"
+    )

@@ -136,10 +136,27 @@ class ModelStore:
             old = sorted(used, key=lambda name: used[name], reverse=True)[1:]
             gone = [version for version in old if time.time() - used[version] > _KEPT_SECONDS]
             for version in gone:
-                with contextlib.suppress(OSError):
-                    self._record_path(version).unlink()
-                shutil.rmtree(self.path(version), ignore_errors=True)
+                self._delete(version)
         return gone
+
+    def discard(self, version: str, obtained_at: float) -> bool:
+        """Delete a version, unless it was started again after `obtained_at` (UNIX time); return whether it was deleted.
+
+        The one who obtained it then says that it is not needed any more.
+        """
+        with locked(self.folder):
+            try:
+                if self._record_path(version).stat().st_mtime > obtained_at:
+                    return False
+            except FileNotFoundError:
+                return False
+            self._delete(version)
+        return True
+
+    def _delete(self, version: str) -> None:
+        with contextlib.suppress(OSError):
+            self._record_path(version).unlink()
+        shutil.rmtree(self.path(version), ignore_errors=True)
 
     def _record_path(self, version: str) -> Path:
         return self.folder / f"{version}.json"

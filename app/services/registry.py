@@ -68,8 +68,12 @@ def obtain_model(settings: Settings, cancelled: threading.Event | None = None) -
     return _from_registry(settings, cancelled)
 
 
-def resolve_version(settings: Settings) -> ResolvedVersion:
+def resolve_version(settings: Settings, cancelled: threading.Event | None = None) -> ResolvedVersion:
     """Ask W&B which version and digest the configured name and alias mean now; nothing is downloaded.
+
+    Args:
+        settings: the configuration.
+        cancelled: set by another thread to give up at once.
 
     Raises:
         StartupError: as `obtain_model`.
@@ -78,9 +82,24 @@ def resolve_version(settings: Settings) -> ResolvedVersion:
     deadline = time.monotonic() + settings.registry_timeout_seconds
     with scratch_folder(settings.state_dir) as scratch:
         answer = call_client(
-            _question(settings), folder=scratch, base_url=settings.wandb_base_url, deadline=deadline
+            _question(settings),
+            folder=scratch,
+            base_url=settings.wandb_base_url,
+            deadline=deadline,
+            cancelled=cancelled,
         )
     return ResolvedVersion(answer["artifact"], answer["version"], answer["digest"])
+
+
+def discard_version(settings: Settings, version: str, obtained_at: float) -> None:
+    """Delete a pulled version from the disk, unless another process has taken it up since `obtained_at` (UNIX time)."""
+    if _store(settings).discard(version, obtained_at):
+        logger.info("deleted {} of {}", version, settings.local_model_dir / settings.artifact_name)
+
+
+def _store(settings: Settings) -> ModelStore:
+    folder = settings.local_model_dir / settings.artifact_name
+    return ModelStore(folder, f"{settings.wandb_base_url or 'wandb'} {_reference(settings)}")
 
 
 def _pull(settings: Settings) -> ResolvedVersion:
@@ -126,7 +145,7 @@ def _from_registry(settings: Settings, cancelled: threading.Event | None) -> Mod
         raise ConfigurationError(
             f"LOCAL_MODEL_DIR and LOCAL_MODEL_NAME make {folder}, which holds the embedded model: choose another name"
         )
-    store = ModelStore(folder, f"{settings.wandb_base_url or 'wandb'} {_reference(settings)}")
+    store = _store(settings)
     if settings.pinned and (record := store.verified(settings.model_version)):
         if (settings.model_digest or record.digest).lower() == record.digest:
             logger.info("{} is on disk and verified: W&B is not asked", record.artifact)

@@ -20,11 +20,14 @@ by_get = APIRouter(tags=["predict"])
 async def predict(request: Request) -> Response:
     """Answer one input or a list of them. One that is not acceptable refuses the list and names its position."""
     service = service_of(request)
-    with counted(service.log):
-        _, predictor = service.loaded()
-        content = await read_json(request, predictor.Request)
+    with counted(service.log), service.lease() as model:
+        content = await read_json(request, model.predictor.Request)
         prediction = service.inference.predict(
-            content, write=json_response, request_id=request.state.request_id, trace=request.state.trace
+            content,
+            model=model,
+            write=json_response,
+            request_id=request.state.request_id,
+            trace=request.state.trace,
         )
         return await unless_client_leaves(request, prediction)
 
@@ -34,13 +37,16 @@ async def predict(request: Request) -> Response:
 async def predict_by_get(request: Request) -> Response:
     """Answer one text. Proxies log addresses, so send private texts with POST."""
     service = service_of(request)
-    with counted(service.log):
-        _, predictor = service.loaded()
+    with counted(service.log), service.lease() as model:
         texts = request.query_params.getlist("text")
         if len(texts) != 1:
             raise InvalidFieldsError([("text", "give it once, as in /predict?text=I+liked+it")])
-        content = validate(predictor.Request, json.dumps({"text": texts[0]}))
+        content = validate(model.predictor.Request, json.dumps({"text": texts[0]}))
         prediction = service.inference.predict(
-            content, write=json_response, request_id=request.state.request_id, trace=request.state.trace
+            content,
+            model=model,
+            write=json_response,
+            request_id=request.state.request_id,
+            trace=request.state.trace,
         )
         return await unless_client_leaves(request, prediction)
