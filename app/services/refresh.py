@@ -165,7 +165,7 @@ class ModelRefresh:
         kind = type(error).__name__, resolved.version if resolved else None
         if self._warned != kind:
             self._warned = kind
-            logger.warning("{} is served on: {}", self._files.model.version, reason)
+            logger.warning("{} stays: {}", self._files.model.version, reason)
 
     def _recovered(self) -> None:
         if self.status.state == "degraded":
