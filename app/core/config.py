@@ -120,10 +120,28 @@ class Settings(BaseSettings):
     """Whether inferences are logged to W&B."""
 
     inference_log_queue: int = Field(default=10_000, ge=1)
-    """Rows that may wait for the writer; further ones are dropped and counted."""
+    """Rows that may wait in memory where the disk does not take them; further ones are dropped and counted."""
 
     inference_log_start_seconds: float = Field(default=10, gt=0, le=600)
     """How long opening the W&B run may take before another try."""
+
+    inference_log_spool_mb: int = Field(default=256, ge=1)
+    """Megabytes on disk for rows that W&B is not known to have; further rows are dropped and counted."""
+
+    inference_log_confirm_seconds: float = Field(default=60, gt=0, le=3600)
+    """How often W&B is asked what it has, so that the spool can give it up."""
+
+    inference_log_rows_per_minute: int = Field(default=900, ge=1, le=1_000)
+    """Rows of the run's history in any minute; above it inferences go to W&B in compressed files."""
+
+    inference_log_batch_seconds: float = Field(default=120, gt=0, le=3600)
+    """How long such a file collects inferences."""
+
+    inference_log_sample: float = Field(default=1, ge=0, le=1)
+    """Share of the inferences that is logged; all are counted."""
+
+    inference_log_wait_seconds: float = Field(default=0, ge=0, le=60)
+    """How long a reply waits for W&B to have its row, where the CPU is taken away after the reply."""
 
     log_text: Literal["masked", "hash", "none", "full"] = "masked"
     """What the inference log keeps of a text: e-mail addresses, phone and card numbers masked; HMAC; nothing; all."""
@@ -133,6 +151,30 @@ class Settings(BaseSettings):
 
     log_hash_key: Secret = None
     """Key of the HMAC for LOG_TEXT=hash; without it each instance draws its own."""
+
+    feedback_key: Secret = None
+    """Signs the ids of predictions; share it between instances, else each draws its own and refuses others' ids."""
+
+    feedback_days: int = Field(default=30, ge=1, le=3650)
+    """How long after a prediction its feedback is taken."""
+
+    drift_window: int = Field(default=200, ge=50, le=100_000)
+    """Predictions that are compared with the model's reference profile."""
+
+    drift_minimum: int = Field(default=50, ge=20)
+    """Predictions below which nothing is said about drift."""
+
+    standard_p99_ms: float = Field(default=1_000, gt=0)
+    """Latency that 99 % of the requests for predictions are to stay below, over five minutes."""
+
+    standard_error_share: float = Field(default=0.01, ge=0, le=1)
+    """Share of the requests for predictions that may fail by fault of the server, over five minutes."""
+
+    standard_accuracy: float = Field(default=0.85, ge=0, le=1)
+    """Share of right answers that the last 500 predictions with feedback are held to."""
+
+    pages: bool = True
+    """Whether the page to try texts and `/monitor`, which shows the last ones as LOG_TEXT says, are served."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severity of the server's own log."""
