@@ -9,14 +9,17 @@ from app import __version__
 from app.api import errors
 from app.api.documentation import DocumentedApp
 from app.api.middleware import Failsafe, RequestContext
-from app.api.routes import health, model, predict
+from app.api.request_metrics import RequestMetrics
+from app.api.routes import feedback, health, metrics, model, pages, predict
 from app.api.service import Service
 from app.core.config import Settings, load_settings
 from app.core.events import Lifecycle
 from app.core.logging import configure_logging
+from app.services.feedback import Feedback, PredictionIds
 from app.services.inference import Inference
 from app.services.inference_log import InferenceLog
 from app.services.model_server import ModelServer
+from app.services.monitoring import Monitor
 
 
 def create_app(
@@ -38,8 +41,11 @@ def create_app(
         configure_logging(settings)
     server = ModelServer(settings)
     log = InferenceLog(settings)
-    server.on_swap.append(log.start)
-    lifecycle = Lifecycle(server, log, settings.shutdown_seconds, on_failure)
+    monitor = Monitor(settings, log)
+    ids = PredictionIds(settings)
+    inference = Inference(settings, server, log, monitor, ids)
+    server.on_swap.append(inference.start)
+    lifecycle = Lifecycle(server, inference, settings.shutdown_seconds, on_failure)
     app = DocumentedApp(
         title="Marquee",
         version=__version__,
@@ -51,14 +57,19 @@ def create_app(
         lifespan=lifecycle.lifespan,
         middleware=[
             Middleware(RequestContext, lifecycle, settings.root_path),
+            Middleware(RequestMetrics, monitor),
             Middleware(Failsafe, lifecycle, settings.max_body_bytes, settings.request_timeout_seconds),
         ],
     )
-    app.state.service = Service(settings, server, log, Inference(settings, server, log), lifecycle)
+    service = Service(settings, server, log, inference, monitor, Feedback(ids, log, monitor), lifecycle)
+    monitor.serving = service.serving
+    app.state.service = service
     errors.install(app)
-    routers = [predict.router, health.router, model.router]
+    routers = [predict.router, feedback.router, health.router, model.router, metrics.router]
     if settings.predict_by_get:
         routers.append(predict.by_get)
+    if settings.pages:
+        routers.append(pages.router)
     for router in routers:
         app.include_router(router)
     return app

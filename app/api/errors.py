@@ -39,7 +39,9 @@ class Kind:
 KINDS: dict[type[Exception], Kind] = {
     errors.UnreadableError: Kind(400, "unreadable", "The body cannot be read"),
     errors.UnauthorizedError: Kind(401, "unauthorized", "An API key is needed"),
+    errors.UnknownIdError: Kind(404, "unknown-id", "There is no such prediction"),
     errors.SlowBodyError: Kind(408, "slow-body", "The body did not arrive in time"),
+    errors.ExpiredIdError: Kind(410, "expired-id", "The prediction is too old"),
     errors.TooLargeError: Kind(413, "too-large", "The request is too large"),
     errors.UnsupportedMediaTypeError: Kind(415, "unsupported-media-type", "The content type is not taken"),
     errors.InvalidInputError: Kind(422, "invalid-input", "The input is not acceptable"),

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from loguru import logger
 from pydantic import BaseModel
@@ -13,9 +13,15 @@ from starlette.responses import Response
 
 from app.api.errors import kind_of
 from app.core.errors import PredictionFailedError, RequestError
-from app.services.inference_log import InferenceLog
 
 Result = TypeVar("Result")
+
+
+class ErrorCounter(Protocol):
+    """Who counts requests that end without a prediction."""
+
+    def count_error(self, kind: str) -> None:
+        """Count one."""
 
 
 def json_response(content: Any) -> Response:
@@ -52,18 +58,18 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, Resul
 
 
 @contextmanager
-def counted(log: InferenceLog) -> Iterator[None]:
-    """Count a request that ends without a prediction in the inference log, by the kind of its error."""
+def counted(counter: ErrorCounter) -> Iterator[None]:
+    """Count a request that ends without a prediction, by the kind of its error."""
     try:
         yield
     except RequestError as error:
-        log.count_error(kind_of(error).name)
+        counter.count_error(kind_of(error).name)
         raise
     except ClientDisconnect:
-        log.count_error("client-left")
+        counter.count_error("client-left")
         raise
     except Exception:
-        log.count_error("internal")
+        counter.count_error("internal")
         raise
 
 

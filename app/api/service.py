@@ -17,9 +17,11 @@ from app.core.errors import NotReadyError
 from app.core.events import Lifecycle
 from app.models.health import Check, Health, Limits, ModelDescription, ModelIdentity, Ready, Refresh
 from app.services.artifact import ModelFiles
+from app.services.feedback import Feedback
 from app.services.inference import Inference
 from app.services.inference_log import InferenceLog
 from app.services.model_server import ModelServer, RunningModel
+from app.services.monitoring import Monitor
 from app.services.predictor import Predictor
 
 _LIBRARIES = (
@@ -36,6 +38,8 @@ class Service:
     server: ModelServer
     log: InferenceLog
     inference: Inference
+    monitor: Monitor
+    feedback: Feedback
     lifecycle: Lifecycle
     started: float = field(default_factory=time.monotonic)
 
@@ -61,6 +65,13 @@ class Service:
         self.loaded()
         with self.server.lease() as model:
             yield model
+
+    def serving(self) -> tuple[tuple[str, str, str] | None, bool, int, int]:
+        """Return what the monitor asks now and then: model, readiness, open requests, waiting predictions."""
+        files = self.server.files
+        model = (files.model.name, files.model.version, files.model.digest) if files else None
+        ready = self.server.state == "ready" and not self.lifecycle.stopping
+        return model, ready, self.lifecycle.open_requests, self.server.waiting
 
     def ready(self) -> Ready:
         """Return whether predictions are answered, why not, and by which model."""

@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     local_model_dir: Path = Path("./ml/model/")
     """Where pulled models are kept, as NAME/VERSION/; with MODEL_SOURCE=local, where the model lies."""
 
+    baked_model_dir: Path | None = None
+    """A folder like LOCAL_MODEL_DIR that is only read: a pinned version that lies there is not pulled."""
+
     local_model_name: str = "sentiment"
     """The artifact's name in the registry, and the file or folder under LOCAL_MODEL_DIR."""
 
@@ -164,7 +167,7 @@ class Settings(BaseSettings):
     drift_minimum: int = Field(default=50, ge=20)
     """Predictions below which nothing is said about drift."""
 
-    standard_p99_ms: float = Field(default=1_000, gt=0)
+    standard_latency_ms: float = Field(default=1_000, gt=0)
     """Latency that 99 % of the requests for predictions are to stay below, over five minutes."""
 
     standard_error_share: float = Field(default=0.01, ge=0, le=1)

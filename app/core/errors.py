@@ -117,6 +117,14 @@ class InvalidFieldsError(InvalidInputError):
         self.fields = fields
 
 
+class UnknownIdError(RequestError):
+    """Feedback for an id that no instance with this key issued."""
+
+
+class ExpiredIdError(RequestError):
+    """Feedback for a prediction that is too old."""
+
+
 class UnauthorizedError(RequestError):
     """No API key, or a wrong one."""
 

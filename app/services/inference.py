@@ -1,6 +1,5 @@
 """From a validated request to a reply and its rows in the inference log."""
 
-import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -10,21 +9,44 @@ from pydantic import BaseModel, RootModel
 
 from app.core.config import Settings
 from app.core.errors import InvalidInputError, TooLargeError
+from app.services.artifact import ModelFiles
+from app.services.feedback import PredictionIds
 from app.services.inference_log import InferenceLog
 from app.services.model_server import ModelServer, RunningModel, Served
+from app.services.monitoring import Monitor
+from app.services.monitoring.observation import answer_of
 from app.services.predictor import Predictor
 
 Written = TypeVar("Written")
 
 
 class Inference:
-    """Asks the model and logs what it said."""
+    """Asks the model, and tells the inference log and the monitor what it said."""
 
-    def __init__(self, settings: Settings, server: ModelServer, log: InferenceLog) -> None:
+    def __init__(
+        self, settings: Settings, server: ModelServer, log: InferenceLog, monitor: Monitor, ids: PredictionIds
+    ) -> None:
         """Bring the parts together."""
         self._settings = settings
         self._server = server
         self._log = log
+        self._monitor = monitor
+        self._ids = ids
+
+    def start(self, files: ModelFiles) -> None:
+        """Get log and monitor ready for rows about this model; called again after a swap."""
+        self._log.start(files)
+        self._monitor.start(files)
+
+    def count_error(self, kind: str) -> None:
+        """Count a request that ended without a prediction. Never raises."""
+        self._log.count_error(kind)
+        self._monitor.count_error(kind)
+
+    def stop(self, timeout: float) -> None:
+        """Hand over the last window, then stop the log; back within `timeout` seconds."""
+        self._monitor.stop()
+        self._log.stop(timeout)
 
     async def predict(
         self,
@@ -64,7 +86,8 @@ class Inference:
         reply = predictor.join(request, items, [entry.output for entry in served])
         predictions = reply.get("predictions")
         listed = isinstance(predictions, list) and len(predictions) == len(served)
-        ids = [uuid.uuid4().hex for _ in served]
+        rows = [_row(predictor, entry) for entry in served]
+        ids = [self._ids.issue(*answer_of(row), files.model.version) for row in rows]
         if listed and isinstance(predictions, list):
             reply["predictions"] = [
                 {"id": row_id, **entry} if isinstance(entry, dict) else entry
@@ -77,20 +100,20 @@ class Inference:
         declared = {name: value for name, value in added.items() if _declares(predictor.Response, name)}
         written = write({**reply, **declared})
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        for row_id, entry in zip(ids, served, strict=True):
-            self._log.record(
-                {
-                    "id": row_id,
-                    "time": now,
-                    **_row(predictor, entry),
-                    **_measured(entry),
-                    "status": 200,
-                    "model_version": files.model.version,
-                    "model_digest": files.model.digest,
-                    "request_id": request_id,
-                    **({"trace": trace} if trace else {}),
-                }
-            )
+        for row_id, columns, entry in zip(ids, rows, served, strict=True):
+            row = {
+                "id": row_id,
+                "time": now,
+                **columns,
+                **_measured(entry),
+                "status": 200,
+                "model_version": files.model.version,
+                "model_digest": files.model.digest,
+                "request_id": request_id,
+                **({"trace": trace} if trace else {}),
+            }
+            self._log.record(row)
+            self._monitor.observe(row)
         return written
 
     def _limit(self, items: list[Any]) -> None:

@@ -4,7 +4,7 @@ To serve another flavour of model, subclass `Predictor`, and set ``MODEL_LOADER=
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -62,6 +62,9 @@ class Predictor(ABC):
     batch_cost: int = 1
     """How much, in units of `cost`, may be predicted together; 1 means one item at a time."""
 
+    parallel: int = 1
+    """How many calls of `prepare` and `predict` may run at once, on threads."""
+
     @classmethod
     @abstractmethod
     def load(cls, path: Path, context: LoadContext) -> "Predictor":
@@ -96,6 +99,10 @@ class Predictor(ABC):
         """Return how much work a prepared item is, in tokens where there are tokens."""
         return 1
 
+    def group(self, prepared: Any) -> Hashable:
+        """Return what items that are predicted together have in common, such as a length; None where all may be."""
+        return None
+
     def row(self, item: Any, output: Any) -> dict[str, Any]:
         """Return the columns of the inference log: flat, JSON scalars. ``text`` is masked by the log itself."""
         return {}
@@ -103,6 +110,9 @@ class Predictor(ABC):
     def smoke_item(self) -> Any | None:
         """Return an item to try at start-up where the artifact brings no golden examples."""
         return None
+
+    def use_reference(self, reference: dict[str, Any]) -> None:
+        """Take from the artifact's reference profile what rows are to tell the monitor; called once, after `load`."""
 
     def describe(self) -> dict[str, Any]:
         """Return facts for ``/api/v1/model``: library versions, limits, devices."""
@@ -143,4 +153,5 @@ def load_predictor(files: ModelFiles, settings: Settings) -> Predictor:
         raise ModelLoadError(f"the loader {name} failed: {type(error).__name__}: {reason}") from error
     if not isinstance(predictor, Predictor):
         raise ModelLoadError(f"{name}: load() must return a Predictor, not {type(predictor).__name__}")
+    predictor.use_reference(files.manifest.reference)
     return predictor

@@ -3,15 +3,17 @@
 import math
 import re
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from loguru import logger
 from pydantic import BaseModel
 
 from app.core.errors import InvalidInputError, ModelLoadError, PredictionFailedError
 from app.models.prediction import TextReply, TextRequest
+from app.services.familiarity import PairFilter, filter_of
 from app.services.outputs import softmax
 from app.services.predictor import LoadContext, Predictor
 from app.services.text import EncodedText, TextEncoder, average_windows, clean
@@ -33,6 +35,7 @@ class Classification:
         windows: pieces that the text was read in.
         truncated: whether some of it was left out.
         unknown: how many tokens the vocabulary does not know; None where there is no telling.
+        familiar: share of neighbouring tokens that are common in the training texts; None where there is no telling.
     """
 
     label: str
@@ -41,6 +44,7 @@ class Classification:
     windows: int = 1
     truncated: bool = False
     unknown: int | None = None
+    familiar: float | None = None
 
 
 class TextClassifier(Predictor):
@@ -62,7 +66,7 @@ class TextClassifier(Predictor):
     def row(self, item: Any, output: Any) -> dict[str, Any]:
         """Return sentiment, a column for each confidence, the text and its counts."""
         confidences = {f"confidence_{label}": value for label, value in output.confidences.items()}
-        unknown = {} if output.unknown is None else {"unknown_tokens": output.unknown}
+        known = {"unknown_tokens": output.unknown, "familiar_pairs": output.familiar}
         return {
             "sentiment": sentiment(output.label),
             **confidences,
@@ -71,7 +75,7 @@ class TextClassifier(Predictor):
             "tokens": output.tokens,
             "windows": output.windows,
             "truncated": output.truncated,
-            **unknown,
+            **{name: value for name, value in known.items() if value is not None},
         }
 
     def smoke_item(self) -> Any | None:
@@ -81,6 +85,9 @@ class TextClassifier(Predictor):
 
 class WindowClassifier(TextClassifier):
     """Reads texts as windows of token ids; subclasses give the logits of windows."""
+
+    familiar: PairFilter | None = None
+    """Knows the common pairs of the training texts, for the monitor; None where the artifact brings none."""
 
     def __init__(self, encoder: TextEncoder, labels: tuple[str, ...], temperature: float) -> None:
         """Keep what turns texts into windows and logits into confidences."""
@@ -92,10 +99,20 @@ class WindowClassifier(TextClassifier):
     def logits(self, window: Sequence[int]) -> list[float]:
         """Return one number for each label of a window of token ids, special ones included.
 
-        A window is computed alone: with dynamic int8 scales, and in its last digits with floats too, a row would
-        depend on its neighbours. One at a time is also the fastest for longer texts on a CPU, since nothing is
-        padded to the longest.
+        A window is computed alone: with dynamic int8 scales a row would depend on its neighbours. One at a time is
+        also the fastest for longer texts on a CPU, since nothing is padded to the longest.
         """
+
+    def logits_together(self, windows: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Return the logits of windows of one length; to a digit what `logits` says of each."""
+        return [self.logits(window) for window in windows]
+
+    def use_reference(self, reference: dict[str, Any]) -> None:
+        """Take the common pairs of the training texts, if the artifact brings them."""
+        try:
+            self.familiar = filter_of(reference)
+        except ValueError as error:
+            logger.warning("familiar pairs are not measured: {}", error)
 
     def prepare(self, items: Sequence[Any]) -> list[Any]:
         """Clean, tokenize and window the texts.
@@ -109,12 +126,22 @@ class WindowClassifier(TextClassifier):
         return list(encoded)
 
     def predict(self, batch: Sequence[Any]) -> list[Any]:
-        """Classify encoded texts, each by itself.
+        """Classify encoded texts, each by itself; texts of one window of one length may be computed together.
 
         Raises:
             PredictionFailedError: the model gave logits that are not finite.
         """
-        return [self._classify(text) for text in batch]
+        if len(batch) > 1 and len({self.group(text) for text in batch}) == 1 and len(batch[0].windows) == 1:
+            rows = self.logits_together([text.windows[0] for text in batch])
+            return [self._classify(text, row) for text, row in zip(batch, rows, strict=True)]
+        return [
+            self._classify(text, average_windows([self.logits(window) for window in text.windows]))
+            for text in batch
+        ]
+
+    def group(self, prepared: Any) -> Hashable:
+        """Return the length of a text of one window, and of others the length of each: nothing is padded."""
+        return tuple(len(window) for window in prepared.windows)
 
     def cost(self, prepared: Any) -> int:
         """Return the tokens of all windows, special ones included."""
@@ -131,8 +158,7 @@ class WindowClassifier(TextClassifier):
             "temperature": self.temperature,
         }
 
-    def _classify(self, text: EncodedText) -> Classification:
-        logits = average_windows([self.logits(window) for window in text.windows])
+    def _classify(self, text: EncodedText, logits: list[float]) -> Classification:
         if not all(map(math.isfinite, logits)):
             raise PredictionFailedError("the model gave no finite number for this text")
         probabilities = softmax([value / self.temperature for value in logits])
@@ -144,6 +170,7 @@ class WindowClassifier(TextClassifier):
             windows=len(text.windows),
             truncated=text.truncated,
             unknown=text.unknown,
+            familiar=self.familiar.share(text.windows) if self.familiar else None,
         )
 
 

@@ -20,7 +20,7 @@ by_get = APIRouter(tags=["predict"])
 async def predict(request: Request) -> Response:
     """Answer one input or a list of them. One that is not acceptable refuses the list and names its position."""
     service = service_of(request)
-    with counted(service.log), service.lease() as model:
+    with counted(service.inference), service.lease() as model:
         content = await read_json(request, model.predictor.Request)
         prediction = service.inference.predict(
             content,
@@ -37,7 +37,7 @@ async def predict(request: Request) -> Response:
 async def predict_by_get(request: Request) -> Response:
     """Answer one text. Proxies log addresses, so send private texts with POST."""
     service = service_of(request)
-    with counted(service.log), service.lease() as model:
+    with counted(service.inference), service.lease() as model:
         texts = request.query_params.getlist("text")
         if len(texts) != 1:
             raise InvalidFieldsError([("text", "give it once, as in /predict?text=I+liked+it")])

@@ -9,6 +9,7 @@ from pydantic import create_model
 
 from app.core.config import Settings
 from app.core.errors import InvalidInputError, PredictionFailedError, TooLargeError
+from app.services.feedback import PredictionIds
 from app.services.inference import Inference
 from app.services.model_server import ModelServer
 from tests import models
@@ -22,6 +23,8 @@ class Rows:
 
     def record(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
+
+    observe = record
 
 
 class Fixture:
@@ -39,7 +42,8 @@ class Fixture:
         )
         self.server = ModelServer(settings)
         self.log = Rows()
-        self.inference = Inference(settings, self.server, self.log)
+        self.monitor = Rows()
+        self.inference = Inference(settings, self.server, self.log, self.monitor, PredictionIds(settings))
 
     def ask(self, write=lambda reply: reply, **body: Any) -> Any:
         async def scenario() -> Any:
