@@ -97,9 +97,22 @@ def discard_version(settings: Settings, version: str, obtained_at: float) -> Non
         logger.info("deleted {} of {}", version, settings.local_model_dir / settings.artifact_name)
 
 
-def _store(settings: Settings) -> ModelStore:
-    folder = settings.local_model_dir / settings.artifact_name
-    return ModelStore(folder, f"{settings.wandb_base_url or 'wandb'} {_reference(settings)}")
+def _store(settings: Settings, folder: Path | None = None) -> ModelStore:
+    return ModelStore(
+        (folder or settings.local_model_dir) / settings.artifact_name,
+        f"{settings.wandb_base_url or 'wandb'} {_reference(settings)}",
+    )
+
+
+def _pinned_copy(settings: Settings) -> ModelFiles | None:
+    for folder in filter(None, (settings.baked_model_dir, settings.local_model_dir)):
+        store = _store(settings, folder)
+        if record := store.verified(settings.model_version):
+            if (settings.model_digest or record.digest).lower() == record.digest:
+                logger.info("{} is on disk and verified: W&B is not asked", record.artifact)
+                return _pulled(store, record)
+            logger.warning("the copy of {} on disk has another digest than MODEL_DIGEST", record.artifact)
+    return None
 
 
 def _pull(settings: Settings) -> ResolvedVersion:
@@ -146,11 +159,8 @@ def _from_registry(settings: Settings, cancelled: threading.Event | None) -> Mod
             f"LOCAL_MODEL_DIR and LOCAL_MODEL_NAME make {folder}, which holds the embedded model: choose another name"
         )
     store = _store(settings)
-    if settings.pinned and (record := store.verified(settings.model_version)):
-        if (settings.model_digest or record.digest).lower() == record.digest:
-            logger.info("{} is on disk and verified: W&B is not asked", record.artifact)
-            return _pulled(store, record)
-        logger.warning("the copy of {} on disk has another digest than MODEL_DIGEST", record.artifact)
+    if settings.pinned and (copy := _pinned_copy(settings)):
+        return copy
     question = _question(settings)
     ensure_writable(settings.state_dir, "STATE_DIR")
     ensure_writable(folder, "LOCAL_MODEL_DIR")

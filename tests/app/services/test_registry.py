@@ -109,6 +109,47 @@ def test_a_pinned_copy_starts_without_w_and_b(
 
 
 @pytest.mark.usefixtures("quick_client")
+def test_a_baked_version_is_only_read_and_others_are_pulled_beside_it(
+    model: WandbServer, pull_settings: SettingsOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = model.artifact(f"{PATH}:v0").digest
+    monkeypatch.setattr(
+        registry,
+        "load_settings",
+        lambda: pull_settings(model_version="v0", model_digest=digest, local_model_dir=tmp_path / "baked"),
+    )
+    monkeypatch.setattr("sys.argv", ["registry", "pull"])
+    registry.main()
+    model.publish(PATH, {**FILES, "more.txt": b"more"})
+    asked = len(model.calls())
+    baked = {"baked_model_dir": tmp_path / "baked", "model_source": "wandb"}
+    pinned = obtain_model(pull_settings(**baked, model_version="v0", model_digest=digest, wandb_api_key=None))
+    assert pinned.path == tmp_path / "baked" / "sentiment" / "v0"
+    assert len(model.calls()) == asked
+    assert not (tmp_path / "models").exists()
+    assert (
+        obtain_model(pull_settings(**baked, model_version="v1")).path
+        == tmp_path / "models" / "sentiment" / "v1"
+    )
+    refused(
+        pull_settings(**baked, model_version="v0", model_digest="0" * 32), errors.DigestMismatchError, digest
+    )
+
+
+@pytest.mark.parametrize("missing", ["model_version", "model_digest"])
+def test_only_a_pinned_version_is_pulled_for_later(
+    missing: str, pull_settings: SettingsOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"model_version": "v0", "model_digest": "0" * 32} | {
+        missing: "latest" if missing == "model_version" else None
+    }
+    monkeypatch.setattr(registry, "load_settings", lambda: pull_settings(**values))
+    monkeypatch.setattr("sys.argv", ["registry", "pull"])
+    with pytest.raises(SystemExit, match=missing.upper()):
+        registry.main()
+
+
+@pytest.mark.usefixtures("quick_client")
 def test_another_digest_than_the_wanted_one_is_refused_before_the_download(
     model: WandbServer, pull_settings: SettingsOf, log_lines: list[str]
 ) -> None:
