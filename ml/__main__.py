@@ -1,4 +1,4 @@
-"""``python -m ml COMMAND``: train, export, evaluate, accept, publish."""
+"""``python -m ml COMMAND``: train, export, evaluate, accept, gate, publish."""
 
 import argparse
 import importlib
@@ -10,6 +10,7 @@ COMMANDS = {
     "export": ("ml.export", "turn a training run into a servable artifact"),
     "evaluate": ("ml.evaluate", "measure a servable model on labelled texts"),
     "accept": ("ml.accept", "put a model to the acceptance test"),
+    "gate": ("ml.gate", "put a version of the registry to the test that decides about traffic"),
     "publish": ("ml.publish", "log a model to W&B and link it to the registry"),
 }
 
