@@ -84,14 +84,14 @@ ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 \
     HOST=0.0.0.0 \
     PORT=8080 \
+    BAKED_MODEL_DIR=/models \
+    LOCAL_MODEL_DIR=/tmp/marquee/models \
     STATE_DIR=/tmp/marquee/state
 
 FROM runtime AS model-off
-ENV LOCAL_MODEL_DIR=/tmp/marquee/models
 
 FROM runtime AS model-on
 COPY --from=baking /models /models
-ENV LOCAL_MODEL_DIR=/models
 
 # Lint, tests and `python -m ml accept` run here, on the dependencies that are served.
 FROM dependencies AS test
@@ -108,6 +108,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && chown marquee:marquee /marquee
 COPY --chown=10001:10001 . .
 USER 10001:10001
+ENV PYTHONDONTWRITEBYTECODE=""
 CMD ["python", "-m", "pytest", "-m", "not tensorflow and not cloud"]
 
 # hadolint ignore=DL3006
