@@ -22,6 +22,13 @@ _ROOT = Path(__file__).resolve().parents[2]
 _POLL_SECONDS = 0.1
 
 
+def inherited_environment() -> dict[str, str]:
+    """Return this process's environment without the client's variables that are empty: it would not start with them."""
+    return {
+        name: value for name, value in os.environ.items() if value.strip() or not name.startswith("WANDB_")
+    }
+
+
 def client_environment(folder: Path, base_url: str | None) -> dict[str, str]:
     """Return variables that keep everything the client writes under `folder`, and its talk to itself.
 
@@ -54,7 +61,7 @@ def call_client(
         UnreachableError: no answer within the deadline.
         StartupError: what the client met, as a subclass that says what would mend it.
     """
-    environment = {**os.environ, **client_environment(folder, base_url)}
+    environment = {**inherited_environment(), **client_environment(folder, base_url)}
     # A service that this process runs already must not be shared, and the key travels by the pipe alone.
     for name in ("WANDB_SERVICE", "WANDB_MODE", "WANDB_API_KEY"):
         environment.pop(name, None)

@@ -70,6 +70,20 @@ def test_the_client_runs_in_a_process_of_its_own(
     assert failed.stderr.count("\n") == 1
 
 
+def test_empty_variables_of_the_client_mean_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", "")
+    monkeypatch.setenv("WANDB_ENTITY", " ")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    environment = wandb_client.inherited_environment()
+    assert not {"WANDB_BASE_URL", "WANDB_ENTITY"} & environment.keys()
+    assert environment["WANDB_SILENT"] == "true"
+    script = "import wandb; print(wandb.setup().settings.base_url)"
+    client = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert client.stdout.strip() == "https://api.wandb.ai"
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("how", ["deadline", "cancelled"])
 def test_a_stalled_download_ends(
