@@ -1,4 +1,4 @@
-"""``python -m ml COMMAND``: train, export, evaluate, accept, gate, publish."""
+"""``python -m ml COMMAND``: train, export, evaluate, reference, accept, gate, publish."""
 
 import argparse
 import importlib
@@ -9,6 +9,7 @@ COMMANDS = {
     "train": ("ml.train_command", "fine-tune DistilBERT on labelled texts"),
     "export": ("ml.export", "turn a training run into a servable artifact"),
     "evaluate": ("ml.evaluate", "measure a servable model on labelled texts"),
+    "reference": ("ml.reference", "add how its texts are worded to the profile that drift is measured against"),
     "accept": ("ml.accept", "put a model to the acceptance test"),
     "gate": ("ml.gate", "put a version of the registry to the test that decides about traffic"),
     "publish": ("ml.publish", "log a model to W&B and link it to the registry"),
