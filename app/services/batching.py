@@ -1,4 +1,4 @@
-"""One worker thread, a bounded line in front of it, and batches of what is waiting when it gets free.
+"""Worker threads, a bounded line in front of them, and batches of what is waiting when one gets free.
 
 The event loop never computes: it puts a request's items in line and awaits a future. Nobody waits for a batch
 to fill. A request that was given up is skipped, an item that breaks the model fails alone.
@@ -8,15 +8,19 @@ import asyncio
 import math
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from loguru import logger
 
 from app.core.errors import NotReadyError, OverloadedError, PredictionFailedError, RequestError
+from app.services.line import Job, Line
 from app.services.predictor import Predictor
+
+_LOOK_AHEAD = 64
+"""Requests that may be passed over in search of items that go with the first one of a batch."""
+_SMOOTHING = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,31 +42,11 @@ class Served:
     batch_size: int
 
 
-@dataclass(eq=False, slots=True)
-class _Job:
-    items: list[Any]
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[list[Served]]
-    arrived: float
-    prepared: list[Any] = field(default_factory=list)
-    preparation: float = 0.0
-    started: float = 0.0
-    next_item: int = 0
-    served: list[Served | None] = field(default_factory=list)
-
-    closed: bool = False
-
-    @property
-    def given_up(self) -> bool:
-        """Whether nobody waits for it any more. Reading the flag of another thread's future is safe."""
-        return self.closed or self.future.done()
-
-
 class Batcher:
-    """Runs a predictor on a thread of its own."""
+    """Runs a predictor on threads of its own."""
 
     def __init__(self, predictor: Predictor, max_waiting: int) -> None:
-        """Start the worker.
+        """Start the workers.
 
         Args:
             predictor: what to run.
@@ -70,14 +54,19 @@ class Batcher:
         """
         self._predictor = predictor
         self._max_waiting = max_waiting
-        self._jobs: deque[_Job] = deque()
-        self._open: set[_Job] = set()
+        self._line = Line()
+        self._open: set[Job] = set()
         self._waiting = 0
         self._seconds_an_item = 0.0
+        self._seconds_a_cost = 0.0
         self._stopping = False
-        self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
-        self._thread.start()
+        self._lock = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"inference-{number}", daemon=True)
+            for number in range(max(1, predictor.parallel))
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def waiting(self) -> int:
@@ -92,85 +81,98 @@ class Batcher:
             NotReadyError: the batcher was stopped.
             RequestError: what `prepare` refused, or what the model failed at.
         """
-        loop = asyncio.get_running_loop()
-        job = _Job(list(items), loop, loop.create_future(), time.perf_counter())
-        job.served = [None] * len(job.items)
-        with self._changed:
+        if not items:
+            return []
+        count = len(items)
+        with self._lock:
             if self._stopping:
                 raise NotReadyError("the service is stopping")
-            if self._waiting and self._waiting + len(job.items) > self._max_waiting:
-                seconds = math.ceil(self._waiting * self._seconds_an_item)
+            if self._waiting and self._waiting + count > self._max_waiting:
+                seconds = math.ceil(self._waiting * self._seconds_an_item / len(self._threads))
                 raise OverloadedError(
                     f"{self._waiting} items are waiting and at most {self._max_waiting} may",
                     min(60, max(1, seconds)),
                 )
-            self._waiting += len(job.items)
-            self._jobs.append(job)
+            job = Job.of(list(items), time.perf_counter())
+            self._waiting += count
             self._open.add(job)
-            self._changed.notify()
-        return await job.future
+        self._line.put([job])
+        try:
+            served: list[Served] = await job.future
+        except asyncio.CancelledError:
+            self._close(job)
+            self._line.note_closed_job()
+            raise
+        return served
 
     def stop(self, timeout: float) -> bool:
-        """Answer what is in line, then end the worker; blocks for at most `timeout` seconds.
+        """Answer what is in line, then end the workers; blocks for at most `timeout` seconds.
 
         Returns:
             Whether everything was answered. What was not gets `NotReadyError`.
         """
-        with self._changed:
+        end = time.monotonic() + timeout
+        with self._lock:
             self._stopping = True
-            self._changed.notify()
-        self._thread.join(timeout)
-        with self._changed:
+        self._line.close()
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+        with self._lock:
             left = list(self._open)
-        for job in left:
-            self._fail(job, NotReadyError("the service stopped before this request was answered"))
-        return not self._thread.is_alive() and not left
+        self._fail(left, NotReadyError("the service stopped before this request was answered"))
+        return not left and not any(thread.is_alive() for thread in self._threads)
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                while not self._jobs and not self._stopping:
-                    self._changed.wait()
-                if not self._jobs:
-                    return
+        while self._line.wait():
             batch = self._assemble()
             if batch:
                 self._predict(batch)
 
-    def _assemble(self) -> list[tuple[_Job, int]]:
-        """Take items from the front of the line, as many as the predictor's budget allows."""
-        batch: list[tuple[_Job, int]] = []
-        spent = 0
-        while True:
-            with self._changed:
-                job = self._jobs[0] if self._jobs else None
+    def _assemble(self) -> list[tuple[Job, int]]:
+        """Take items from the front of the line: those that go with the first, as many as the budget allows."""
+        batch: list[tuple[Job, int]] = []
+        passed_over: list[Job] = []
+        budget, spent = self._predictor.batch_cost, 0
+        group: Hashable = None
+        while (not batch or spent < budget) and len(passed_over) < _LOOK_AHEAD:
+            job = self._line.take()
             if job is None:
-                return batch
+                break
             if job.given_up or not (job.started or self._prepare(job)):
                 self._close(job)
                 continue
-            while job.next_item < len(job.items):
-                cost = self._predictor.cost(job.prepared[job.next_item])
-                if batch and spent + cost > self._predictor.batch_cost:
-                    return batch
-                batch.append((job, job.next_item))
-                job.next_item += 1
-                spent += cost
-            self._leave_line(job)
+            index = job.next_item
+            if batch and spent + job.costs[index] > budget:
+                passed_over.append(job)
+                break
+            if batch and job.groups[index] != group:
+                passed_over.append(job)
+                continue
+            batch.append((job, index))
+            group = job.groups[index]
+            spent += job.costs[index]
+            job.next_item += 1
+            job.due += job.costs[index] * self._seconds_a_cost
+            if job.next_item < len(job.items):
+                self._line.put([job])
+        self._line.put(passed_over)
+        return batch
 
-    def _prepare(self, job: _Job) -> bool:
+    def _prepare(self, job: Job) -> bool:
         job.started = time.perf_counter()
         try:
             job.prepared = self._predictor.prepare(job.items)
             if len(job.prepared) != len(job.items):
                 raise PredictionFailedError("the model prepared another number of items than it was given")
+            job.costs = [self._predictor.cost(prepared) for prepared in job.prepared]
+            job.groups = [self._predictor.group(prepared) for prepared in job.prepared]
         except Exception as error:  # noqa: BLE001 - a custom class may raise anything
-            self._fail(job, _as_request_error(error))
+            self._fail([job], _as_request_error(error))
             return False
         job.preparation = time.perf_counter() - job.started
         return True
 
-    def _predict(self, batch: list[tuple[_Job, int]]) -> None:
+    def _predict(self, batch: list[tuple[Job, int]]) -> None:
         begun = time.perf_counter()
         outputs: list[Any]
         try:
@@ -182,10 +184,13 @@ class Batcher:
                 [_as_request_error(error)] if len(batch) == 1 else [self._alone(*entry) for entry in batch]
             )
         seconds = time.perf_counter() - begun
-        self._seconds_an_item += 0.1 * (seconds / len(batch) - self._seconds_an_item)
+        cost = sum(job.costs[index] for job, index in batch)
+        self._seconds_an_item += _SMOOTHING * (seconds / len(batch) - self._seconds_an_item)
+        self._seconds_a_cost += _SMOOTHING * (seconds / max(1, cost) - self._seconds_a_cost)
+        finished: list[Job] = []
         for (job, index), output in zip(batch, outputs, strict=True):
             if isinstance(output, Exception):
-                self._fail(job, _at_position(output, index, len(job.items)))
+                self._fail([job], _at_position(output, index, len(job.items)))
                 continue
             job.served[index] = Served(
                 job.items[index],
@@ -194,11 +199,15 @@ class Batcher:
                 inference_ms=(seconds + job.preparation) * 1000,
                 batch_size=len(batch),
             )
-            if all(entry is not None for entry in job.served):
-                self._close(job)
-                _tell(job, job.future.set_result, job.served)
+            with self._lock:
+                job.unanswered -= 1
+                if not job.unanswered and not job.closed:
+                    finished.append(job)
+        for job in finished:
+            self._close(job)
+        _tell([(job, job.future.set_result, job.served) for job in finished])
 
-    def _alone(self, job: _Job, index: int) -> Any:
+    def _alone(self, job: Job, index: int) -> Any:
         """Predict one item of a batch that failed, so that the others do not fail with it."""
         try:
             outputs = self._predictor.predict([job.prepared[index]])
@@ -208,34 +217,33 @@ class Batcher:
         except Exception as error:  # noqa: BLE001
             return _as_request_error(error)
 
-    def _leave_line(self, job: _Job) -> None:
-        with self._changed:
-            if self._jobs and self._jobs[0] is job:
-                self._jobs.popleft()
-
-    def _close(self, job: _Job) -> None:
-        """Take a request out of the count, and out of the line if it is still there."""
-        self._leave_line(job)
-        with self._changed:
+    def _close(self, job: Job) -> None:
+        """Take a request out of the count."""
+        with self._lock:
             if not job.closed:
                 job.closed = True
                 self._open.discard(job)
                 self._waiting -= len(job.items)
 
-    def _fail(self, job: _Job, error: RequestError) -> None:
-        self._close(job)
-        _tell(job, job.future.set_exception, error)
+    def _fail(self, jobs: Sequence[Job], error: RequestError) -> None:
+        for job in jobs:
+            self._close(job)
+        _tell([(job, job.future.set_exception, error) for job in jobs])
 
 
-def _tell(job: _Job, setter: Callable[[Any], None], value: Any) -> None:
-    def settle() -> None:
-        if not job.future.done():
-            setter(value)
+def _tell(answers: Sequence[tuple[Job, Callable[[Any], None], Any]]) -> None:
+    """Settle futures on their event loops, all of a loop at once: waking it costs more than an answer."""
 
-    try:
-        job.loop.call_soon_threadsafe(settle)
-    except RuntimeError:  # The event loop is closed: nobody is left to tell.
-        logger.debug("an answer came after the event loop had closed")
+    def settle(mine: list[tuple[Job, Callable[[Any], None], Any]]) -> None:
+        for job, setter, value in mine:
+            if not job.future.done():
+                setter(value)
+
+    for loop in {job.loop for job, _, _ in answers}:
+        try:
+            loop.call_soon_threadsafe(settle, [answer for answer in answers if answer[0].loop is loop])
+        except RuntimeError:  # The event loop is closed: nobody is left to tell.
+            logger.debug("an answer came after the event loop had closed")
 
 
 def _as_request_error(error: Exception) -> RequestError:
