@@ -11,7 +11,7 @@ import numpy as np
 from app.core.errors import ModelLoadError
 from app.services.artifact import MANIFEST_NAME, read_manifest
 from app.services.familiarity import PairFilter
-from app.services.monitoring.language import guess_language
+from app.services.monitoring.language import UNKNOWN, guess_language
 from app.services.text import EncodedText, TextEncoder
 from ml import dataset
 
@@ -65,9 +65,9 @@ def wording(
     shares = [share for text in encoded if (share := pairs.share(text.windows)) is not None]
     inner = np.quantile(shares, np.linspace(0, 1, FAMILIAR_BINS + 1)[1:-1])
     edges = [0.0, *sorted({round(float(edge), 4) for edge in inner} - {0.0})]
-    guesses = Counter(guess_language(text) for text in texts)
+    guesses = Counter(guess for text in texts if (guess := guess_language(text)) != UNKNOWN)
     return {
-        "language": {name: round(count / len(texts), 6) for name, count in guesses.most_common()},
+        "language": {name: round(count / guesses.total(), 6) for name, count in guesses.most_common()},
         "familiar_pairs": {"filter": pairs.encode(), **_histogram(shares, edges)},
     }
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client import Counter as PrometheusCounter
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -25,6 +25,7 @@ MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _CONFIDENCE = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 _TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+_OUTCOMES = ("received", "confirmed")
 _BATCH = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
@@ -33,6 +34,8 @@ class Metrics:
 
     def __init__(self) -> None:
         """Register them in a registry of their own, so that several apps may live in one process."""
+        # When a counter was made is a series more for each of them, and several workers cannot tell it.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._last: Counter[tuple[str, str]] = Counter()
         self._labels: Counter[str] = Counter()
@@ -115,14 +118,12 @@ class Metrics:
 
     def log(self, health: dict[str, Any]) -> None:
         """Follow the inference log's counters and state."""
-        for outcome in ("received", "written"):
+        for outcome in _OUTCOMES:
             self._follow(self._log_rows.labels(outcome), outcome, health.get(outcome))
         for reason, count in (health.get("dropped") or {}).items():
             self._follow(self._log_dropped.labels(reason), f"dropped {reason}", count)
         self._log_waiting.set(_number(health.get("waiting")))
-        spool = health.get("spool")
-        rows = spool.get("rows") if isinstance(spool, dict) else spool
-        self._log_spool.set(_number(rows))
+        self._log_spool.set(_number((health.get("spool") or {}).get("bytes")))
         self._log_degraded.set(health.get("state") == "degraded")
 
     def process(self) -> None:
@@ -233,13 +234,13 @@ class Metrics:
         self._log_rows = self._counter(
             "marquee_inference_log_rows_total", "Rows that were received, and that W&B has.", "outcome"
         )
-        for outcome in ("received", "written"):
+        for outcome in _OUTCOMES:
             self._log_rows.labels(outcome)
         self._log_dropped = self._counter(
             "marquee_inference_log_dropped_total", "Rows that W&B does not get.", "reason"
         )
         self._log_waiting = self._gauge("marquee_inference_log_waiting_rows", "Rows on their way.", "livesum")
-        self._log_spool = self._gauge("marquee_inference_log_spool_rows", "Rows on disk.", "livesum")
+        self._log_spool = self._gauge("marquee_inference_log_spool_bytes", "Size of the spool.", "livesum")
         self._log_degraded = self._gauge(
             "marquee_inference_log_degraded", "Whether it is in trouble.", "livemax"
         )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from app.services.monitoring.language import guess_language
+from app.services.monitoring.language import UNKNOWN, guess_language
 
 _CONFIDENCE = "confidence_"
 
@@ -43,7 +43,8 @@ class Observation:
         unknown = self.unknown_tokens
         return {
             "label": self.label,
-            "language": self.language,
+            # Short texts have no little word to tell by: that would be length once more.
+            "language": None if self.language == UNKNOWN else self.language,
             "confidence": self.confidence,
             "tokens": self.tokens,
             "unknown_share": None if unknown is None or not self.tokens else unknown / self.tokens,
