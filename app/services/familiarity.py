@@ -44,11 +44,12 @@ class PairFilter:
             ValueError: it is something else.
         """
         try:
-            packed = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), 1 << BITS)
-        except (binascii.Error, zlib.error, UnicodeError) as error:
+            reader = zlib.decompressobj()
+            packed = reader.decompress(base64.b64decode(text, validate=True), 1 << BITS)
+        except (binascii.Error, zlib.error, ValueError) as error:
             raise ValueError(f"the filter of pairs cannot be read: {error}") from error
-        if len(packed) != 1 << (BITS - 3):
-            raise ValueError(f"the filter of pairs has {len(packed)} bytes instead of {1 << (BITS - 3)}")
+        if not reader.eof or len(packed) != 1 << (BITS - 3):
+            raise ValueError(f"the filter of pairs has not the {1 << (BITS - 3)} bytes that it must have")
         return cls(bytes(packed[index >> 3] >> (index & 7) & 1 for index in range(1 << BITS)))
 
     def encode(self) -> str:
