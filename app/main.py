@@ -7,14 +7,16 @@ from starlette.middleware import Middleware
 
 from app import __version__
 from app.api import errors
+from app.api.access import ApiKeys, CrossOrigin
 from app.api.documentation import DocumentedApp
 from app.api.middleware import Failsafe, RequestContext
 from app.api.request_metrics import RequestMetrics
-from app.api.routes import feedback, health, metrics, model, pages, predict
+from app.api.routes import docs, feedback, health, metrics, model, pages, predict
 from app.api.service import Service
 from app.core.config import Settings, load_settings
 from app.core.events import Lifecycle
 from app.core.logging import configure_logging
+from app.core.values import parse_keys, parse_origins
 from app.services.feedback import Feedback, PredictionIds
 from app.services.inference import Inference
 from app.services.inference_log import InferenceLog
@@ -50,7 +52,7 @@ def create_app(
         title="Marquee",
         version=__version__,
         description="Serves one model, and logs every inference.",
-        docs_url="/docs" if settings.docs else None,
+        docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json" if settings.docs else None,
         redirect_slashes=False,
@@ -58,6 +60,7 @@ def create_app(
         middleware=[
             Middleware(RequestContext, lifecycle, settings.root_path),
             Middleware(RequestMetrics, monitor),
+            *_access(settings),
             Middleware(Failsafe, lifecycle, settings.max_body_bytes, settings.request_timeout_seconds),
         ],
     )
@@ -68,8 +71,21 @@ def create_app(
     routers = [predict.router, feedback.router, health.router, model.router, metrics.router]
     if settings.predict_by_get:
         routers.append(predict.by_get)
+    if settings.docs:
+        routers.append(docs.router)
     if settings.pages:
         routers.append(pages.router)
     for router in routers:
         app.include_router(router)
     return app
+
+
+def _access(settings: Settings) -> list[Middleware]:
+    parts = []
+    if settings.cors_origins is not None:
+        parts.append(Middleware(CrossOrigin, parse_origins(settings.cors_origins)))
+    if settings.api_keys is not None:
+        parts.append(
+            Middleware(ApiKeys, parse_keys(settings.api_keys.get_secret_value()), settings.root_path)
+        )
+    return parts

@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from app.api.access import OPEN_PATHS
 from app.api.errors import INTERNAL, KINDS, MEDIA_TYPE
 from app.models.problem import Problem
 from app.services.predictor import Predictor
@@ -64,6 +65,8 @@ class DocumentedApp(FastAPI):
         classes: list[tuple[type[BaseModel], Any]] = [(Problem, "serialization")]
         if predictor is not None:
             classes += [(predictor.Request, "validation"), (predictor.Response, "serialization")]
+        if self.state.service.settings.api_keys is not None:
+            _document_keys(schema)
         references, definitions = models_json_schema(classes, ref_template=_REFERENCE)
         known.update(definitions.get("$defs", {}))
         asked, answered = (references[entry] for entry in classes[1:]) if predictor else (_UNKNOWN, _UNKNOWN)
@@ -76,3 +79,18 @@ class DocumentedApp(FastAPI):
                     }
                 operation["responses"]["200"]["content"] = {"application/json": {"schema": answered}}
         return schema
+
+
+def _document_keys(schema: dict[str, Any]) -> None:
+    """Say how a key is sent, and that everything but the probes needs one."""
+    schema["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    }
+    schema["security"] = [{"bearer": []}, {"header": []}]
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
+            if path in OPEN_PATHS:
+                operation["security"] = []
+            else:
+                operation["responses"] |= {str(status): reply for status, reply in problems(401).items()}

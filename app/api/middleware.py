@@ -4,17 +4,30 @@ import asyncio
 import re
 import time
 import uuid
+from collections.abc import Iterable
 from urllib.parse import quote
 
 from loguru import logger
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import internal_response, request_error_response
 from app.core.errors import NotReadyError, SlowBodyError, StartupError, TooLargeError
 from app.core.events import Lifecycle
 
+Header = tuple[bytes, bytes]
+
 REQUEST_ID = "x-request-id"
+_REQUEST_ID = REQUEST_ID.encode()
+_SAFE = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+]
+_POLICY = b"content-security-policy"
+_NO_PAGE = (_POLICY, b"default-src 'none'; frame-ancestors 'none'")
+"""For replies that bring no policy of their own: data, which no browser should run or show in a frame."""
+_CACHING = b"cache-control"
+_NOT_KEPT = (_CACHING, b"no-store")
 _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 _CLOUD_TRACE = re.compile(r"([0-9a-f]{32})(/\d+)?(;o=\d)?")
@@ -82,7 +95,7 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+                message = {**message, "headers": self._completed(message["headers"], request_id)}
             elif method == "HEAD" and message["type"] == "http.response.body":
                 message = {**message, "body": b""}
             await send(message)
@@ -95,6 +108,19 @@ class RequestContext:
                 await self.app(scope, receive, answer)
             finally:
                 _access_line(method, path, status, (time.perf_counter() - started) * 1000)
+
+    def _completed(self, headers: Iterable[Header], request_id: str) -> list[Header]:
+        """Add what every reply carries."""
+        completed = [*headers, (_REQUEST_ID, request_id.encode()), *_SAFE]
+        names = {name for name, _ in completed}
+        if _POLICY not in names:
+            completed.append(_NO_PAGE)
+        if _CACHING not in names:
+            completed.append(_NOT_KEPT)
+        if self._lifecycle.stopping and b"connection" not in names:
+            # The client's next request would meet a connection that is being closed.
+            completed.append((b"connection", b"close"))
+        return completed
 
     def _normalised(self, scope: Scope, request_id: str, trace: str | None) -> Scope:
         path = scope["path"]

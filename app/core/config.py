@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_va
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.core.errors import ConfigurationError
+from app.core.values import parse_keys, parse_origins, trim
 
 EMBEDDED_MODEL_DIR = Path(__file__).resolve().parents[2] / "ml" / "model" / "embedded"
 
@@ -19,6 +20,18 @@ _WEIGHTS_SUFFIX = re.compile(r"\.(pkl|joblib|onnx|keras|h5)$", re.IGNORECASE)
 def _one_line(value: SecretStr | None) -> SecretStr | None:
     if value is not None and re.search(r"\s", value.get_secret_value()):
         raise ValueError("holds white space or a line break inside; copy the value again")
+    return value
+
+
+def _several_keys(value: SecretStr | None) -> SecretStr | None:
+    if value is not None:
+        parse_keys(value.get_secret_value())
+    return value
+
+
+def _several_origins(value: str | None) -> str | None:
+    if value is not None:
+        parse_origins(value)
     return value
 
 
@@ -56,6 +69,12 @@ class Settings(BaseSettings):
     model_parameters: Annotated[dict[str, Any], NoDecode] = Field(default_factory=dict)
     """A JSON object that is handed to the model class."""
 
+    model_max_bytes: int = Field(default=5_368_709_120, ge=1)
+    """Largest artifact, and largest content of an archive in it; a larger one is refused before it is read."""
+
+    pickle_version_skew: Literal["warn", "refuse"] = "warn"
+    """Whether a pickle of another library version is served with a warning, or stops the start."""
+
     model_refresh_seconds: float = Field(default=0, ge=0, le=604_800)
     """How often an unpinned server looks whether its alias names another model, and swaps; 0: never."""
 
@@ -89,6 +108,18 @@ class Settings(BaseSettings):
     port: int = Field(default=8080, ge=0, le=65535)
     """Port to listen on; 0 takes a free one and logs it."""
 
+    workers: int = Field(default=1, ge=1, le=64)
+    """Processes that serve; each holds the model once more."""
+
+    keep_alive_seconds: int = Field(default=620, ge=1, le=86_400)
+    """How long a connection may idle; longer than the proxy's time, so that the proxy is the one to close it."""
+
+    api_keys: Annotated[SecretStr | None, AfterValidator(_several_keys)] = None
+    """Keys with commas between them; set, everything but /health/live and /health/ready needs one."""
+
+    cors_origins: Annotated[str | None, AfterValidator(_several_origins)] = None
+    """Origins whose pages may ask from a browser, with commas between them; `*` for any."""
+
     root_path: str = ""
     """Path under which a proxy serves this app, such as `/sentiment`."""
 
@@ -112,6 +143,9 @@ class Settings(BaseSettings):
 
     max_waiting: int = Field(default=256, ge=1)
     """Most items waiting for a worker; more gets 429 at once."""
+
+    max_waiting_characters: int = Field(default=2_000_000, ge=1)
+    """Most characters (numbers, for a table) waiting for a worker; more gets 429 at once."""
 
     request_timeout_seconds: float = Field(default=30, gt=0, le=3600)
     """How long a prediction may take, waiting included; then 504."""
@@ -285,14 +319,6 @@ class _Trimmed(PydanticBaseSettingsSource):
             name: trim(value) if isinstance(value, str) else value for name, value in self._inner().items()
         }
         return {name: value for name, value in trimmed.items() if value not in (None, "")}
-
-
-def trim(value: str) -> str:
-    """Take blanks and line ends off both sides, then one pair of matching quotes, then blanks again."""
-    value = value.strip()
-    if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
-        value = value[1:-1].strip()
-    return value
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from app.core.config import Settings, trim
+from app.core.config import Settings
+from app.core.values import parse_keys, trim
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -28,9 +29,11 @@ def configure_logging(settings: Settings) -> None:
     )
     secrets = [
         value.get_secret_value()
-        for value in (settings.wandb_api_key, settings.log_hash_key)
+        for value in (settings.wandb_api_key, settings.log_hash_key, settings.feedback_key)
         if value is not None
     ]
+    if settings.api_keys is not None:
+        secrets += [key.decode() for key in parse_keys(settings.api_keys.get_secret_value())]
     _configure(settings.log_level, as_json, settings.google_cloud_project, secrets)
 
 

@@ -16,7 +16,10 @@ router = APIRouter(tags=["monitoring"])
 
 WEB = Path(__file__).resolve().parents[2] / "web"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-_PAGE_HEADERS = {"Cache-Control": "no-cache", "Content-Security-Policy": "default-src 'self'"}
+_PAGE_HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+}
 
 
 def page(name: str, request: Request) -> Response:
