@@ -1,5 +1,6 @@
 """What one row of the inference log tells a monitor."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,12 +58,10 @@ def answer_of(row: dict[str, Any]) -> tuple[str | None, float | None]:
     label: str | None = None
     confidence: float | None = None
     for name, value in row.items():
-        if (
-            name.startswith(_CONFIDENCE)
-            and isinstance(value, float)
-            and (confidence is None or value > confidence)
-        ):
-            label, confidence = name.removeprefix(_CONFIDENCE), value
+        if isinstance(name, str) and name.startswith(_CONFIDENCE):
+            found = _number(value)
+            if found is not None and (confidence is None or found > confidence):
+                label, confidence = name.removeprefix(_CONFIDENCE), found
     if label is None:
         given = row.get("label", row.get("sentiment"))
         label = given.lower() if isinstance(given, str) else None
@@ -93,4 +92,6 @@ def _whole(value: Any) -> int | None:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+        return None
+    return float(value)

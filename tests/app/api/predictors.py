@@ -80,6 +80,9 @@ class WordsPredictor(Predictor):
     def join(self, request: Any, items: Sequence[Any], outputs: Sequence[Any]) -> dict[str, Any]:
         return dict(outputs[0]) if request.text is not None else {"predictions": list(outputs)}
 
+    def row(self, item: Any, output: Any) -> dict[str, Any]:
+        return {"sentiment": output["sentiment"], "text": item, "characters": len(item)}
+
     def smoke_item(self) -> Any | None:
         return "A good film."
 
