@@ -89,6 +89,7 @@ class Setup:
                 create=(f"--display-name={purpose}",), name=account,
             )  # fmt: skip
         self._secret()
+        self._bucket()
         self._roles()
         self._triggers()
         self._job()
@@ -105,6 +106,17 @@ class Setup:
         self._do(
             "secrets", "create", plan.secret, "--replication-policy=automatic", "--data-file=-", text=key
         )
+
+    def _bucket(self) -> None:
+        """Where `make deploy` puts the checkout for the build to fetch."""
+        bucket = f"{self._plan.project}-marquee-source"
+        if not self._there(("storage", "buckets"), bucket):
+            self._do(
+                *("storage", "buckets", "create", f"gs://{bucket}", f"--location={self._plan.region}"),
+                *("--uniform-bucket-level-access", "--public-access-prevention"),
+            )
+        member = f"serviceAccount:{self._plan.address(self._plan.build_account)}"
+        self._bind(("storage", "buckets"), f"gs://{bucket}", member, "storage.objectViewer")
 
     def _roles(self) -> None:
         plan = self._plan

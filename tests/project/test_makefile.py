@@ -131,11 +131,21 @@ def test_lock_without_poetry_says_how_to_get_it() -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A folder with deploy.sh and a build to submit."""
+    """A git checkout with deploy.sh and a build to submit."""
     folder = tmp_path / "checkout"
     shutil.copytree(ROOT / "deploy", folder / "deploy")
     (folder / "cloudbuild.yaml").write_text("steps: []\n", "utf-8")
+    git(folder, "init", "--quiet", "--initial-branch=master")
+    git(folder, "add", ".")
+    git(folder, "-c", "user.name=a", "-c", "user.email=a@b.test", "commit", "--quiet", "--message=Start")
     return folder
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git in a folder; return what it says."""
+    return subprocess.run(
+        ["git", *arguments], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def deploy(checkout: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -151,7 +161,22 @@ def test_deploy_submits_the_build(checkout: Path) -> None:
     reply = deploy(checkout, PROJECT="films", REGION="europe-west1", SUBSTITUTIONS="_A=b")
     assert reply.returncode == 0, reply.stderr
     assert reply.stdout.startswith("gcloud builds submit --project films --region europe-west1 ")
-    assert "_REGION=europe-west1,_A=b" in reply.stdout
+    commit = git(checkout, "rev-parse", "HEAD")
+    assert f"_REGION=europe-west1,_REVISION={commit},_BRANCH=master,_A=b ." in reply.stdout
+    assert "/serviceAccounts/marquee-build@films.iam.gserviceaccount.com" in reply.stdout
+
+
+def test_deploy_names_what_was_not_committed(checkout: Path) -> None:
+    (checkout / "cloudbuild.yaml").write_text("steps: [changed]\n", "utf-8")
+    reply = deploy(checkout, PROJECT="films", REGION="europe-west1")
+    assert f"_REVISION={git(checkout, 'rev-parse', 'HEAD')}-changed," in reply.stdout
+
+
+def test_deploy_outside_of_a_checkout_is_refused(checkout: Path) -> None:
+    shutil.rmtree(checkout / ".git")
+    reply = deploy(checkout, PROJECT="films", REGION="europe-west1", GIT_CEILING_DIRECTORIES=str(checkout.parent))
+    assert reply.returncode == 1
+    assert "no git checkout" in reply.stderr
 
 
 @pytest.mark.parametrize("missing", ["PROJECT", "REGION"])
