@@ -48,7 +48,10 @@ def read_classifier(model: Any) -> Classifier:
 
 
 def write_graph(classifier: Classifier, path: Path) -> None:
-    """Write the fp32 graph: ``input_ids`` and ``attention_mask`` (int32, batch × tokens) to ``logits``."""
+    """Write the fp32 graph: ``input_ids`` and ``attention_mask`` (int32, batch × tokens) to ``logits``.
+
+    Its metadata say how many tokens it has positions for, which a loader can hold a folder's windows to.
+    """
     import onnx
 
     builder = _Builder(classifier)
@@ -58,6 +61,8 @@ def write_graph(classifier: Classifier, path: Path) -> None:
         opset_imports=[onnx.helper.make_opsetid("", _OPSET), onnx.helper.make_opsetid("com.microsoft", 1)],
         producer_name="marquee",
     )
+    positions = len(classifier.weights["embeddings.position_embeddings"])
+    onnx.helper.set_model_props(model, {"max_position_embeddings": str(positions)})
     model.ir_version = 9  # The oldest that this opset needs: older runtimes read it too.
     onnx.save(model, str(path))
 

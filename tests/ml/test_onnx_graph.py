@@ -5,7 +5,7 @@ import pytest
 
 from app.services.text import EncodedText
 from ml.onnx_graph import Classifier, write_graph
-from ml.quantize import open_session, session_logits
+from ml.quantize import RECIPES, open_session, quantize, session_logits
 from tests.ml.samples import distilbert_logits, distilbert_weights
 
 WORDS, LAYERS, HEADS = 50, 2, 2
@@ -55,6 +55,13 @@ def test_inputs_and_outputs_are_what_the_loader_expects(session):
         ("attention_mask", "tensor(int32)", ["batch", "tokens"]),
     ]
     assert [(item.name, item.shape) for item in session.get_outputs()] == [("logits", ["batch", 2])]
+
+
+def test_says_how_many_tokens_it_has_positions_for_quantised_or_not(session, weights, tmp_path):
+    write_graph(Classifier(weights, HEADS, LAYERS), tmp_path / "fp32.onnx")
+    quantize(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", RECIPES[1])
+    for graph in (session, open_session(tmp_path / "int8.onnx", threads=1)):
+        assert graph.get_modelmeta().custom_metadata_map["max_position_embeddings"] == "512"
 
 
 def test_windows_of_a_text_are_averaged(session, weights):
