@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from app.core.config import EMBEDDED_MODEL_DIR
-from app.services.artifact import Manifest, Preprocessing
+from app.services.artifact import Manifest, Preprocessing, model_digest
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = Path(os.environ.get("BENCHMARKS_CACHE", ROOT / ".benchmarks")).resolve()
@@ -40,6 +40,7 @@ def variables(model: str) -> dict[str, str]:
         "LOCAL_MODEL_DIR": str(folder.parent),
         "LOCAL_MODEL_NAME": folder.name,
         "MODEL_LOADER": "joblib" if model == "pipeline" else "onnx",
+        "MODEL_DIGEST": model_digest(folder),
     }
 
 

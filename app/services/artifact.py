@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.core.errors import ModelLoadError
+from app.services.json_files import read_json
 from app.services.text import WindowPolicy
 
 MANIFEST_NAME = "marquee.json"
@@ -131,9 +132,11 @@ def read_manifest(folder: Path) -> Manifest | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, OSError) as error:
-        raise ModelLoadError(f"{MANIFEST_NAME} is no JSON: {error}") from error
+        content = read_json(path)
+    except ValueError as error:
+        raise ModelLoadError(str(error)) from error
+    except OSError as error:
+        raise ModelLoadError(f"{MANIFEST_NAME} cannot be read: {error.strerror or error}") from error
     if isinstance(content, dict) and content.get("format") != FORMAT_VERSION:
         raise ModelLoadError(
             f"{MANIFEST_NAME} has format {content.get('format')!r}, this server reads {FORMAT_VERSION}: "

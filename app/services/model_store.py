@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -69,9 +70,12 @@ def _plain_files(folder: Path) -> dict[str, Path]:
         for name in (*folders, *files):
             path = Path(place, name)
             inner = path.relative_to(folder).as_posix()
-            if path.is_symlink() or not (path.is_dir() or path.is_file()):
+            status = path.lstat()
+            if not stat.S_ISDIR(status.st_mode) and not stat.S_ISREG(status.st_mode):
                 raise DigestMismatchError(f"{inner} is a link or no plain file")
-            if path.is_file():
+            if stat.S_ISREG(status.st_mode):
+                if status.st_nlink > 1:  # Whoever has the other name could change what was verified.
+                    raise DigestMismatchError(f"{inner} is a hard link: the file has another name, too")
                 found[inner] = path
     return found
 

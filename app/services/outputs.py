@@ -1,6 +1,5 @@
 """What the numbers that a model gives mean: names, logits, probabilities."""
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.errors import ModelLoadError
+from app.services.json_files import read_json
 
 _ROUNDING = 1e-3
 _PLACEHOLDER = re.compile(r"label_\d+", re.IGNORECASE)
@@ -87,9 +87,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path)
     except ValueError as error:
-        raise ModelLoadError(f"config.json is no JSON: {error}") from error
+        raise ModelLoadError(str(error)) from error
     if not isinstance(content, dict):
         raise ModelLoadError("config.json is no JSON object")
     return content

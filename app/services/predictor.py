@@ -34,12 +34,16 @@ class LoadContext:
         parameters: the JSON object of ``MODEL_PARAMETERS``.
         predict_method: the method of the loaded object to call (``PREDICT_METHOD``).
         threads: cores that one prediction may use.
+        max_bytes: what an archive may hold unpacked (``MODEL_MAX_BYTES``).
+        refuse_version_skew: whether a pickle of another library version is an error (``PICKLE_VERSION_SKEW``).
     """
 
     manifest: Manifest = field(default_factory=Manifest)
     parameters: dict[str, Any] = field(default_factory=dict)
     predict_method: str = "predict"
     threads: int = 1
+    max_bytes: int = 5 << 30
+    refuse_version_skew: bool = False
 
 
 class Predictor(ABC):
@@ -134,7 +138,12 @@ def load_predictor(files: ModelFiles, settings: Settings) -> Predictor:
 
     name = choose_loader(files, settings)
     context = LoadContext(
-        files.manifest, settings.model_parameters, settings.predict_method, settings.inference_threads
+        files.manifest,
+        settings.model_parameters,
+        settings.predict_method,
+        settings.inference_threads,
+        settings.model_max_bytes,
+        settings.pickle_version_skew == "refuse",
     )
     kind: Any
     if name in LOADERS:

@@ -143,6 +143,11 @@ def _from_disk(settings: Settings, path: Path, name: str, source: Literal["local
     if not path.exists():
         raise StorageError(f"the embedded model is missing at {path}: check the repository out whole")
     digest = model_digest(path)
+    if settings.model_loader.lower() == "joblib" and not settings.model_digest:
+        raise ConfigurationError(
+            f"MODEL_LOADER=joblib reads a pickle, which runs code, and nothing says that {path} is the right one: "
+            f"if you trust it as it is, set MODEL_DIGEST={digest}"
+        )
     if settings.model_digest and settings.model_digest.lower() != digest:
         raise DigestMismatchError(
             f"{path} has the digest {digest}, but MODEL_DIGEST asks for {settings.model_digest}: "
@@ -174,6 +179,7 @@ def _from_registry(settings: Settings, cancelled: threading.Event | None) -> Mod
                     "folder": str(scratch / "files"),
                     "digest": settings.model_digest,
                     "known": known,
+                    "most_bytes": settings.model_max_bytes,
                 },
                 folder=wandb_folder,
                 base_url=settings.wandb_base_url,

@@ -6,12 +6,13 @@ each thing that may take long, at the end the answer or `{"error": class, "messa
 
 import json
 import os
+import resource
 import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from app.core.errors import (
@@ -26,6 +27,7 @@ from app.core.errors import (
     StorageError,
     UnreachableError,
 )
+from app.services.artifact_names import problem_of
 from app.services.wandb_failures import explain_answer, explain_login, explain_transfer, no_such_artifact
 
 _SPARE_BYTES = 16 << 20
@@ -42,7 +44,7 @@ def answer(request: Mapping[str, Any], report: Callable[[str], None]) -> dict[st
         request: `reference` (``[entity/]project/name``), `alias`, `key`, `base_url`, `entity`, `seconds`. For
             a registry the entity is not part of the reference, and may be a team or the organization. To
             download also `folder`, `digest` (what it must have, or None), `known` (version to digest of
-            what is on disk already).
+            what is on disk already), `most_bytes` (of all its files together).
         report: is told what is done next.
 
     Returns:
@@ -73,6 +75,11 @@ def answer(request: Mapping[str, Any], report: Callable[[str], None]) -> dict[st
     except (DigestMismatchError, UnreachableError):  # Once more: only a new object fetches its manifest anew.
         artifact = _find(api, {**request, "alias": version})
         entries = _entries(artifact, name, digest, api)
+    size, limit = sum(entry.size or 0 for entry in entries.values()), request["most_bytes"]
+    if size > limit:
+        raise ArtifactContentError(
+            f"{name} has {_mib(size)}, and MODEL_MAX_BYTES allows {_mib(limit)}: raise it if the model is that large"
+        )
     folder = Path(request["folder"])
     return found | {"downloaded": True, "files": _download(artifact, name, entries, api, folder, report)}
 
@@ -163,23 +170,15 @@ def _entries(artifact: Any, name: str, digest: str, api: Any) -> dict[str, Any]:
         raise DigestMismatchError(
             f"the manifest of {name} had the digest {manifest.digest()}, not {digest}, {damaged}"
         )
+    if problem := problem_of(manifest.entries):
+        raise ArtifactContentError(f"{name} {problem}")
     for path, entry in manifest.entries.items():
         if entry.ref is not None:
             raise ArtifactContentError(
                 f"{name} does not hold {path} but refers to {entry.ref}: references are not followed; "
                 "log the file itself into the artifact"
             )
-        if not _stays_inside(path):
-            raise ArtifactContentError(
-                f"{name} has a file named {path!r}, which leaves the model's folder: log it under a plain name"
-            )
     return dict(manifest.entries)
-
-
-def _stays_inside(path: str) -> bool:
-    pure = PurePosixPath(path)
-    plain = str(pure) == path and not pure.is_absolute() and pure.parts
-    return bool(plain) and ".." not in pure.parts and not set(path) & {"\\", "\0"}
 
 
 def _download(
@@ -248,6 +247,10 @@ def main() -> None:
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     request = json.load(sys.stdin)
+    if "most_bytes" in request:  # Whatever its manifest said, no file that arrives may be larger.
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        soft = request["most_bytes"] if hard == resource.RLIM_INFINITY else min(hard, request["most_bytes"])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     threading.Thread(target=_end_with, args=(request["parent"],), daemon=True).start()
 
     def write(line: dict[str, Any]) -> None:

@@ -13,19 +13,29 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+from pydantic import SecretStr
 
 from app.core import errors
+from app.core.config import Settings
 from app.core.errors import RegistryError, StartupError, UnreachableError
 
 _ROOT = Path(__file__).resolve().parents[2]
 _POLL_SECONDS = 0.1
+_SECRETS = {
+    name.upper() for name, field in Settings.model_fields.items() if SecretStr in get_args(field.annotation)
+}
 
 
 def inherited_environment() -> dict[str, str]:
-    """Return this process's environment without the client's variables that are empty: it would not start with them."""
+    """Return this process's environment without its secrets, which a child gets by a pipe if at all, and without the
+    client's variables that are empty: it would not start with them.
+    """
     return {
-        name: value for name, value in os.environ.items() if value.strip() or not name.startswith("WANDB_")
+        name: value
+        for name, value in os.environ.items()
+        if name.upper() not in _SECRETS and (value.strip() or not name.startswith("WANDB_"))
     }
 
 
@@ -63,7 +73,7 @@ def call_client(
     """
     environment = {**inherited_environment(), **client_environment(folder, base_url)}
     # A service that this process runs already must not be shared, and the key travels by the pipe alone.
-    for name in ("WANDB_SERVICE", "WANDB_MODE", "WANDB_API_KEY"):
+    for name in ("WANDB_SERVICE", "WANDB_MODE"):
         environment.pop(name, None)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
     for place in ("cache", "data", "config", "artifact"):

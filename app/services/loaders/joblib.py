@@ -1,6 +1,7 @@
 """Pickled objects with a ``predict``, such as scikit-learn's. A pickle runs code, so it is read only when asked for."""
 
 import re
+import stat
 import sys
 import warnings
 from collections.abc import Sequence
@@ -51,6 +52,15 @@ class JoblibPredictor:
                     reason = f"it can be read but not used: {type(error).__name__}: {reason}"
                 raise ModelLoadError(f"{file.name}: {reason}{_because(_told(caught))}") from error
         predictor.warnings = _told(caught)
+        if context.refuse_version_skew and any(_is_skew(entry.message) for entry in caught):
+            raise ModelLoadError(
+                f"{file.name}: {'; '.join(predictor.warnings)}: train it again with the installed version, or set "
+                "PICKLE_VERSION_SKEW=warn"
+            )
+        if place := _writable_by_all(file):
+            logger.warning(
+                "{} can be written by every user, and a pickle in it runs code: chmod o-w it", place
+            )
         # Rows come without names, and a model that was fitted with names says so at each call.
         warnings.filterwarnings("ignore", _NAMELESS, UserWarning)
         for message in predictor.warnings:
@@ -208,6 +218,19 @@ def _told(caught: Sequence[warnings.WarningMessage]) -> list[str]:
         elif _NAMELESS not in str(message):
             lines.append(f"{entry.category.__name__}: {' '.join(str(message).split())[:200]}")
     return list(dict.fromkeys(lines))
+
+
+def _is_skew(message: Warning | str) -> bool:
+    return getattr(message, "original_sklearn_version", None) is not None
+
+
+def _writable_by_all(file: Path) -> Path | None:
+    """Return the pickle or the folder above it that every user may change; in a sticky one they can't."""
+    for place in (file.absolute(), *file.absolute().parents):
+        mode = place.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            return place
+    return None
 
 
 def _because(found: Sequence[str]) -> str:

@@ -88,7 +88,7 @@ class KerasPredictor:
             ModelLoadError: it cannot be read, takes what is not served, or its outputs or labels don't fit.
             ImportError: TensorFlow is not installed.
         """
-        model = open_model(path, context.threads)
+        model = open_model(path, context.threads, context.max_bytes)
         folder = path if path.is_dir() else path.parent
         if model.dtype == "string":
             return KerasTexts(model, context)

@@ -11,6 +11,7 @@ from typing import Any
 from app.core.errors import ModelLoadError
 from app.core.tensorflow_runtime import import_tensorflow
 from app.services.loaders.choice import KINDS, listing
+from app.services.loaders.containers import check_hdf5, check_saved_model, check_zip
 
 _WAY_OUT = "export it again with the installed version as a .keras file, or serve it by a class of your own"
 _CUSTOM = "serve it by a class of your own (MODEL_LOADER=package.module:Class)"
@@ -41,7 +42,7 @@ class OpenModel:
     loaded: Any
 
 
-def open_model(path: Path, threads: int) -> OpenModel:
+def open_model(path: Path, threads: int, max_bytes: int) -> OpenModel:
     """Read the one Keras model of a folder, or a single file.
 
     Raises:
@@ -55,16 +56,22 @@ def open_model(path: Path, threads: int) -> OpenModel:
     import_tensorflow(threads)
     if names[0] == "saved_model.pb":
         return _saved_model(path if path.is_dir() else path.parent)
-    return _keras_file(path / names[0] if path.is_dir() else path)
+    return _keras_file(path / names[0] if path.is_dir() else path, max_bytes)
 
 
-def _keras_file(file: Path) -> OpenModel:
+def _keras_file(file: Path, max_bytes: int) -> OpenModel:
     os.environ["KERAS_BACKEND"] = "tensorflow"
     import keras
 
     kind = file.suffix
     try:
+        if zipfile.is_zipfile(file):
+            check_zip(file, max_bytes)
+        else:
+            check_hdf5(file, file.name, max_bytes)
         model = keras.models.load_model(file, compile=False, safe_mode=True)
+    except ModelLoadError:
+        raise
     except Exception as error:  # A file of another generation makes almost any exception.
         raise _unreadable(
             error, f"{file.name} ({_written_by(file)})", f"Keras {keras.__version__}"
@@ -74,12 +81,20 @@ def _keras_file(file: Path) -> OpenModel:
 
 def _saved_model(folder: Path) -> OpenModel:
     tensorflow = import_tensorflow()
+    try:
+        check_saved_model(folder)
+    except ModelLoadError:
+        raise
+    except Exception as error:
+        raise _unreadable(error, "the SavedModel", f"tensorflow {tensorflow.__version__}") from error
     if (folder / "keras_metadata.pb").is_file():
         import tf_keras
+        from tf_keras.src.saving.serialization_lib import SafeModeScope
 
         name = f"tf_keras {tf_keras.__version__}"
         try:
-            model = tf_keras.models.load_model(folder, compile=False)
+            with SafeModeScope(safe_mode=True):  # Or it would run the code of Lambda layers.
+                model = tf_keras.models.load_model(folder, compile=False)
         except Exception as error:
             raise _unreadable(error, "the SavedModel", name) from error
         return _described(model, "SavedModel", name)

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from app.core.errors import ModelLoadError
 from app.core.tensorflow_runtime import import_tensorflow
+from app.services.loaders.containers import check_hdf5
 from app.services.outputs import choose_labels, read_config
 from app.services.predictor import LoadContext
 from app.services.text import TextEncoder
@@ -56,7 +57,7 @@ class TransformersPredictor(WindowClassifier):
         config = read_config(path)
         weights = _weights_of(path)
         import_tensorflow(context.threads)
-        model, found = _from_pretrained(path, config, weights)
+        model, found = _from_pretrained(path, config, weights, context.max_bytes)
         _refuse_untrained(model, found, path / weights)
         labels = choose_labels(context.manifest.labels, config, model.config.num_labels)
         known = model.config.to_dict()
@@ -103,19 +104,25 @@ def _weights_of(folder: Path) -> str:
     )
 
 
-def _from_pretrained(folder: Path, config: dict[str, Any], weights: str) -> tuple[Any, dict[str, Any]]:
+def _from_pretrained(
+    folder: Path, config: dict[str, Any], weights: str, max_bytes: int
+) -> tuple[Any, dict[str, Any]]:
     import transformers
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     kind = _class_of(transformers, config)
     try:
+        if weights == _H5[0]:
+            check_hdf5(folder / weights, weights, max_bytes)
         model, found = kind.from_pretrained(
             str(folder),
             local_files_only=True,
             output_loading_info=True,
             use_safetensors=weights == _SAFETENSORS,
         )
+    except ModelLoadError:
+        raise
     except Exception as error:  # Whatever transformers, h5py, safetensors and Keras raise.
         reason = " ".join(str(error).split())[:300]
         remedy = ""
