@@ -10,6 +10,10 @@ from app import __version__
 from app.core.config import Settings
 from app.services.artifact import ModelFiles
 
+_TRANSMIT_SECONDS = 5
+_QUICK_TRANSMIT_SECONDS = 0.5
+"""Where replies wait for W&B: twice a second is what W&B allows a run."""
+
 
 class RunLostError(Exception):
     """The run cannot be used any more.
@@ -25,6 +29,21 @@ class RunLostError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """What W&B says that it has of a run's history.
+
+    Attributes:
+        last: the last step; -1 where there is none, or W&B does not know.
+        lines: how many rows.
+        ids: the ids of the rows past the confirmed ones, where they were asked for.
+    """
+
+    last: int
+    lines: int
+    ids: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RunRequest:
     """Which run to open.
 
@@ -34,6 +53,7 @@ class RunRequest:
         key: the API key; None offline.
         base_url: W&B's address, None for the client's default.
         open_seconds: how long W&B may take to open the run.
+        transmit_seconds: how often the client sends what it was given.
         artifact: the model's full name in the registry, for the lineage.
         run: what `wandb.init` is given.
     """
@@ -43,6 +63,7 @@ class RunRequest:
     key: str | None
     base_url: str | None
     open_seconds: float
+    transmit_seconds: float
     artifact: str | None
     run: dict[str, Any]
 
@@ -66,11 +87,29 @@ class Run(Protocol):
     def alert(self, title: str, text: str, level: str) -> None:
         """Have W&B tell people; `level` is INFO, WARN or ERROR."""
 
-    def stored(self, path: str) -> int | None:
-        """Return how many rows W&B has of another run; None if it does not say."""
+    def log_batch(self, file: Path, rows: int) -> None:
+        """Begin to upload a file of so many inferences, as a version of the run's own artifact."""
 
-    def finish(self, seconds: float) -> int | None:
-        """Finish the run and end the child; return how many rows W&B has of it, None if it does not say."""
+    def outcomes(self) -> dict[str, str | None]:
+        """Return the uploads that ended since the last call, by file name: None, or why it failed."""
+
+    def stored(self, path: str) -> Stored | None:
+        """Return what W&B has of this or another run; None if it does not say."""
+
+    def scan(self, path: str, first: int) -> frozenset[str] | None:
+        """Return the ids of the rows from a step on that W&B has; None if it does not say."""
+
+    def finish(self, seconds: float, first: int, last: int) -> Stored | None:
+        """Finish the run and end the child.
+
+        Args:
+            seconds: how long that may take, with the wait until W&B has everything.
+            first: the first step that is not confirmed; the ids from there on are read where W&B lacks steps.
+            last: the last step that was written, -1 if none was.
+
+        Returns:
+            What W&B has; None if it does not say. Offline it is what the client has written.
+        """
 
     def kill(self) -> None:
         """End the child at once."""
@@ -95,6 +134,7 @@ def run_request(settings: Settings, files: ModelFiles, instance: str, number: in
         "artifact": files.artifact,
         "loader": loader or "auto",
         "instance": instance,
+        "sample": settings.inference_log_sample,
         "app_version": __version__,
         "revision": settings.k_revision,
         "service": settings.k_service,
@@ -115,6 +155,9 @@ def run_request(settings: Settings, files: ModelFiles, instance: str, number: in
         key=key.get_secret_value() if key else None,
         base_url=settings.wandb_base_url,
         open_seconds=settings.inference_log_start_seconds,
+        transmit_seconds=_TRANSMIT_SECONDS
+        if not settings.inference_log_wait_seconds
+        else _QUICK_TRANSMIT_SECONDS,
         artifact=files.artifact,
         run=run,
     )

@@ -1,60 +1,61 @@
-"""The thread behind the inference log: takes rows from the queue and writes them to one W&B run after the other.
+"""The thread behind the inference log: takes rows from the spools and gives them to one W&B run after the other.
 
-A row is dropped only when it has been counted. What a run that died had not delivered is written again to the next one,
-so a row may arrive twice; its `id` tells.
+What a run that died had not delivered is still in the spool, and goes to the next run: a row may arrive twice, and its
+`id` tells.
 """
 
-import itertools
 import shutil
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
 
 from loguru import logger
 
 from app.core.config import Settings
 from app.core.errors import MarqueeError
+from app.services import spool_folder
 from app.services.artifact import ModelFiles
-from app.services.inference_rows import encode_row
-from app.services.inference_run import OpenRun, Run, RunLostError, run_request
-from app.services.privacy import TextPrivacy
-from app.services.row_queue import RowQueue
+from app.services.inference_counts import Counts
+from app.services.inference_delivery import Delivery, NoDiskError
+from app.services.inference_pace import HistoryPace
+from app.services.inference_run import OpenRun, RunLostError, run_request
+from app.services.inference_source import Source
+from app.services.spool import Spool
+from app.services.spool_folder import Destination
 
-MAX_ROWS = 50_000
-"""Rows of one run; W&B advises to stay well under 100,000."""
-MAX_AGE_SECONDS = 86_400
-
-_BATCH = 200
-_TICK_SECONDS = 2
-_SUMMARY_SECONDS = 30
+_MOST = 1_000
+_SENDS = 5
+_TICK_SECONDS = 2.0
+_GATHER_SECONDS = 0.2
+_HURRY_SECONDS = 0.02
 _FINISH_SECONDS = 30
+_END_SHARE = 0.6
 _LONG_LIFE_SECONDS = 600
 _MOST_OPEN_DELAY = 60
 _MOST_DEATH_DELAY = 600
-
-
-@dataclass(slots=True)
-class _Held:
-    """A run that is open, or has died and may have left rows behind: the last ones are kept to be sent again."""
-
-    run: Run
-    kept: deque[bytes]
-    since: float
-    sent: int = 0
+_NO_DISK_SECONDS = 30
+_MOST_ALERTS = 20
 
 
 class InferenceWriter:
-    """Runs in a thread of its own; other threads only ask for its status, and abandon it at the end."""
+    """Runs in a thread of its own; other threads ask for its status, wake it, and abandon it at the end.
+
+    Attributes:
+        wake: set when there are rows.
+        hurry: whether somebody waits for rows to be confirmed.
+        alerts: what W&B is to tell people, oldest first; the last ones where they are too many.
+        adopted_bytes: size on disk of what ended processes left.
+    """
 
     def __init__(
         self,
         settings: Settings,
         files: ModelFiles,
         instance: str,
-        queue: RowQueue,
-        privacy: TextPrivacy,
+        spool: Spool,
+        counts: Counts,
         open_run: OpenRun,
     ) -> None:
         """Remember the parts; nothing is opened.
@@ -63,98 +64,171 @@ class InferenceWriter:
             settings: the configuration.
             files: the model that the rows are about.
             instance: this instance's id.
-            queue: where the rows come from, and where they are counted.
-            privacy: what may be stored of a text.
+            spool: where the rows come from.
+            counts: where they are counted.
             open_run: opens a run.
         """
         self._settings = settings
-        self._files = files
         self._instance = instance
-        self._queue = queue
-        self._privacy = privacy
+        self._counts = counts
         self._open_run = open_run
-        self._online = settings.wandb_api_key is not None and settings.inference_project is not None
-        self._lock = threading.Lock()
-        self._pending: deque[bytes] = deque()
-        self._current: _Held | None = None
-        self._dead: _Held | None = None
+        self._pace = HistoryPace(settings.inference_log_rows_per_minute)
+        self._own = Source(spool, own=True)
+        self._sources = [self._own]
+        self._files = files
+        self._models: deque[tuple[int, ModelFiles]] = deque()
+        self._delivery: Delivery | None = None
+        self._dead: Delivery | None = None
         self._runs = 0
         self._failures = 0
         self._deaths = 0
         self._next_try = 0.0
-        self._hopeless = False
+        self._no_disk_until = 0.0
         self._reason: str | None = None
-        self._warned_of_overflow = False
-        self._summary: dict[str, Any] = {}
-        self._next_summary = 0.0
+        self._warned_of: str | None = None
+        self._patience = 1.0
+        self._closing = threading.Event()
+        self._deadline = float("inf")
+        self._end_seconds = 0.0
+        self._hopeless = False
         self._over = False
+        self.wake = threading.Event()
+        self.hurry = False
+        self.alerts: deque[dict[str, str]] = deque(maxlen=_MOST_ALERTS)
+        self.adopted_bytes = 0
 
     def run(self) -> None:
-        """Write rows until the queue is closed and empty, or its deadline is over."""
+        """Send rows until the log is closed and all are sent, or its time is over."""
+        self._adopt()
         while not self._done():
             try:
                 self._step()
+            except RunLostError as error:
+                self._lose(str(error))
             except Exception as error:  # noqa: BLE001  # The thread must live on, whatever it met.
-                self._degrade(f"{type(error).__name__}: {error}")
-                self._queue.pause(_MOST_OPEN_DELAY)
-                self._hopeless = self._queue.closed
+                self._lose(f"{type(error).__name__}: {error}")
+                self._closing.wait(_MOST_OPEN_DELAY)
+                self._hopeless = self._closing.is_set()
         self._close()
 
-    def status(self) -> tuple[str, str | None, dict[str, str | None] | None, int]:
-        """Return the state, its reason, the open run's path, url and folder, and how many rows are in hand."""
-        current = self._current
-        run = current.run if current else None
-        state = "degraded" if self._reason else "idle" if run is None else "ok" if self._online else "offline"
-        shown = {"path": run.path, "url": run.url, "folder": run.folder} if run else None
-        waiting = len(self._pending)
-        reason = self._reason or ("a run is being opened" if waiting and run is None else None)
-        return state, reason, shown, waiting
+    def status(self) -> tuple[str, str | None, dict[str, str | None] | None]:
+        """Return the state, its reason, and the open run's path, url and folder."""
+        delivery = self._delivery
+        if delivery is None:
+            opening = "a run is being opened" if self._own.waiting and not self._reason else None
+            return "degraded" if self._reason else "idle", self._reason or opening, None
+        run = delivery.run
+        state = "degraded" if self._reason else "ok" if delivery.online else "offline"
+        return state, self._reason, {"path": run.path, "url": run.url, "folder": run.folder}
+
+    @property
+    def in_flight(self) -> int:
+        """Rows that W&B's client was given, and W&B is not known to have."""
+        return sum(chunk.inferences for chunk in list(self._own.flight))
+
+    def swap(self, files: ModelFiles) -> None:
+        """Have the rows from now on go to a run of another model."""
+        self._models.append((self._own.spool.appended, files))
+        self.wake.set()
+
+    def close(self, deadline: float) -> None:
+        """Send what there is and end, before a time as of `time.monotonic`."""
+        self._deadline = deadline
+        self._end_seconds = _END_SHARE * (deadline - time.monotonic())
+        self.hurry = True
+        self._closing.set()
+        self.wake.set()
 
     def abandon(self) -> None:
-        """End what is not over yet, and count it as lost. Called by another thread when the time is up."""
-        with self._lock:
-            if self._over:
-                return
-            self._over = True
-            self._count_lost("shutdown", None)
-            current = self._current
-        if current is not None:
-            current.run.kill()
+        """End what is not over yet. Called by another thread when the time is up."""
+        self._over = True
+        for delivery in (self._delivery, self._dead):
+            if delivery is not None:
+                delivery.run.kill()
+
+    @property
+    def _time_to_send(self) -> float:
+        """When to stop sending at the latest, to have time for the end of the run."""
+        return self._deadline if self._delivery is None else self._deadline - self._end_seconds
 
     def _done(self) -> bool:
-        queue = self._queue
-        left = self._pending or len(queue) or (self._dead and self._dead.kept)
-        return queue.closed and (not left or self._hopeless or time.monotonic() > queue.deadline)
+        if not self._closing.is_set():
+            return False
+        return (
+            self._hopeless
+            or not (self._own.waiting or self._undelivered)
+            or time.monotonic() > self._time_to_send
+        )
+
+    @property
+    def _undelivered(self) -> bool:
+        """Whether the last run died with rows that the next one must be given."""
+        return self._dead is not None and any(source.flight for source in self._sources)
 
     def _step(self) -> None:
-        if not self._pending:
-            for row in self._queue.take(_BATCH, _TICK_SECONDS):
-                self._pending.append(self._encode(row))
-        self._watch_overflow()
-        if self._current is not None and self._current.run.stopped():
-            self._end("W&B ended the run: it was stopped there, or its rows were refused")
-        if not self._pending and self._dead is None and not (self._current and self._queue.alerts):
-            self._summarize()
-        elif self._current is not None or self._open():
-            self._write()
+        if not self._closing.is_set():
+            self.wake.wait(_HURRY_SECONDS if self.hurry else _TICK_SECONDS)
+            self.wake.clear()
+        self._watch_spool()
+        if self._delivery is not None:
+            reason = self._delivery.tend(self._pop_alerts(), hurry=self.hurry)
+            if reason is not None or self._delivery.over:
+                self._end(reason)
+        self._switch_model()
+        if self._delivery is None and self._undelivered:
+            self._open()
+        for source in list(self._sources):
+            sent = sum(1 for _ in range(_SENDS) if self._send_some(source))
+            if not source.own and not source.spool.rows:
+                source.spool.close()
+                self._sources.remove(source)
+                self.adopted_bytes = sum(other.spool.size for other in self._sources if not other.own)
+            if sent == _SENDS:
+                self.wake.set()
+        # Rows that come close after each other go together, and nothing here ever spins.
+        time.sleep(_HURRY_SECONDS if self.hurry else _GATHER_SECONDS)
 
-    def _encode(self, row: dict[str, Any]) -> bytes:
-        if isinstance(text := row.get("text"), str):
-            row["text"] = self._privacy.protect(text)
-        encoded, changed = encode_row(row)
-        if changed:
-            self._queue.add_converted(changed)
-        return encoded
+    def _send_some(self, source: Source) -> bool:
+        """Send the next rows of a spool; return whether there may be more to send at once."""
+        most = _MOST
+        if source is self._own and self._models:
+            most = min(most, self._models[0][0] - source.taken)
+        if not source.waiting or most <= 0 or self._over:
+            return False
+        if self._delivery is None and not self._open():
+            return False
+        assert self._delivery is not None
+        if self._delivery.held or self._delivery.over:
+            return False
+        folder = self._own.spool.folder
+        if time.monotonic() < self._no_disk_until:
+            folder, most = None, min(most, self._pace.allowance())
+        try:
+            lines, start, end = source.peek(most)
+        except OSError as error:
+            rows = source.skip()
+            self._degrade(f"{rows} rows cannot be read from the spool: {error.strerror or error}")
+            return True
+        if not lines:
+            return False
+        try:
+            self._delivery.send(source, lines, start, end, folder)
+        except NoDiskError:
+            self._no_disk_until = time.monotonic() + _NO_DISK_SECONDS
+            return False
+        self._recover()
+        return True
 
     def _open(self) -> bool:
-        """Open a run, if it is time to; write again what the last one had not delivered."""
-        self._queue.pause(self._next_try - time.monotonic())
-        if self._queue.closed and self._failures:
+        """Open a run, if it is time to; find out what the last one had delivered, and take the rest back."""
+        if time.monotonic() < self._next_try and not self._closing.is_set():
+            return False
+        if self._closing.is_set() and self._failures:
             self._hopeless = True
             return False
         request = run_request(self._settings, self._files, self._instance, self._runs + 1)
         try:
-            run = self._open_run(request, lambda: self._queue.deadline)
+            run = self._open_run(request, lambda: self._deadline)
         except (RunLostError, MarqueeError, OSError) as error:
             self._failures += 1
             self._next_try = time.monotonic() + min(2**self._failures, _MOST_OPEN_DELAY)
@@ -162,17 +236,15 @@ class InferenceWriter:
             return False
         self._runs += 1
         self._failures = 0
-        self._summary = {}
-        self._current = _Held(run, deque(maxlen=self._settings.inference_log_queue), time.monotonic())
-        try:
-            if self._dead is not None:
-                path = self._dead.run.path
-                self._take_back(self._dead, run.stored(path) if path else None)
-                self._dead = None
-        except RunLostError as error:
-            self._lose(str(error))
-            return False
-        if self._online:
+        delivery = Delivery(run, self._sources, self._counts, self._pace, self._settings, self._patience)
+        self._delivery = delivery
+        dead, self._dead = self._dead, None
+        if dead is not None and dead.run.path and (found := run.stored(dead.run.path)):
+            dead.apply(found)
+        for source in self._sources:
+            source.rewind()
+        if delivery.online:
+            self._own.spool.note_client(Path(run.folder))
             logger.info("inferences are logged to {}", run.url)
         else:
             logger.info(
@@ -180,75 +252,32 @@ class InferenceWriter:
             )
         return True
 
-    def _write(self) -> None:
-        assert self._current is not None
-        batch = list(itertools.islice(self._pending, _BATCH))
-        try:
-            if batch:
-                self._current.run.write(batch)
-        except RunLostError as error:
-            self._move(error.written)
-            self._lose(str(error))
-            return
-        self._move(len(batch))
-        try:
-            while self._queue.alerts:
-                self._current.run.alert(**self._queue.alerts[0])
-                self._queue.alerts.popleft()
-        except RunLostError as error:
-            self._lose(str(error))
-            return
-        if self._reason is not None:
-            logger.info("the inference log works again")
-            self._reason = None
-        age = time.monotonic() - self._current.since
-        if self._current.sent >= MAX_ROWS or age > MAX_AGE_SECONDS:
-            self._end(None)
-        else:
-            self._summarize()
-
-    def _move(self, count: int) -> None:
-        """Note that the run has taken the first rows in hand."""
-        with self._lock:
-            if self._over or self._current is None:
-                return
-            for _ in range(count):
-                self._current.kept.append(self._pending.popleft())
-            self._current.sent += count
-            self._queue.add_written(count)
-
     def _end(self, reason: str | None) -> None:
         """Finish the run: it is full or old, or, for a reason, of no more use."""
-        assert self._current is not None
-        ended = self._current
-        try:
-            ended.run.summarize(self._totals())
-            stored = ended.run.finish(_FINISH_SECONDS)
-        except RunLostError as error:
-            self._lose(reason or str(error))
+        assert self._delivery is not None
+        ended = self._delivery
+        seconds = min(_FINISH_SECONDS, max(self._deadline - time.monotonic(), 0))
+        complete = ended.close(seconds)
+        if not complete:
+            self._lose(reason or "W&B did not show all rows of the run")
             return
-        if stored is None:
-            self._lose(reason or "W&B does not say what it has of the run")
-            return
-        self._current = None
-        self._take_back(ended, stored)
-        if stored >= ended.sent:
-            self._forget(ended)
-        elif reason is None:
-            reason = "W&B did not take all rows of the run"
+        self._delivery = None
+        self._forget(ended)
         self._delay(ended, reason)
 
     def _lose(self, reason: str) -> None:
         """Give the run up; the next one gets what it did not deliver."""
-        assert self._current is not None
-        lost = self._current
-        lost.run.kill()
-        self._current = None
-        if lost.sent:
-            self._dead = lost
+        lost, self._delivery = self._delivery, None
+        if lost is None:
+            self._degrade(reason)
+            return
+        lost.kill()
+        self._forget(lost)
+        self._dead = lost
+        self._patience = min(self._patience * 2, 16)
         self._delay(lost, reason)
 
-    def _delay(self, ended: _Held, reason: str | None) -> None:
+    def _delay(self, ended: Delivery, reason: str | None) -> None:
         """Put the next run off the longer, the more runs in a row have ended for a reason soon after their start."""
         if reason is None:
             self._deaths = 0
@@ -257,86 +286,75 @@ class InferenceWriter:
         self._next_try = time.monotonic() + min(2 ** (self._deaths - 1), _MOST_DEATH_DELAY)
         self._degrade(reason)
 
-    def _take_back(self, dead: _Held, stored: int | None) -> None:
-        """Put rows that W&B does not have back in hand; all that are kept if it does not say what it has."""
-        with self._lock:
-            if self._over:
-                return
-            first = dead.sent - len(dead.kept)
-            stored = first if stored is None else min(stored, dead.sent)
-            again = list(dead.kept)[max(stored - first, 0) :]
-            gone = max(first - stored, 0)
-            self._pending.extendleft(reversed(again))
-            self._queue.add_written(-len(again) - gone)
-            self._queue.drop("unconfirmed", gone)
+    def _switch_model(self) -> None:
+        while self._models and self._own.taken >= self._models[0][0]:
+            self._files = self._models.popleft()[1]
+            if self._delivery is not None:
+                self._end(None)
 
-    def _summarize(self) -> None:
-        """Keep the counters in the run's summary up to date, now and then."""
-        if self._current is None or time.monotonic() < self._next_summary:
-            return
-        self._next_summary = time.monotonic() + _SUMMARY_SECONDS
-        totals = self._totals()
-        if totals != self._summary:
-            try:
-                self._current.run.summarize(totals)
-                self._summary = totals
-            except RunLostError as error:
-                self._lose(str(error))
-
-    def _totals(self) -> dict[str, Any]:
-        totals = self._queue.totals()
-        flat = {name: value for name, value in totals.items() if isinstance(value, int)}
-        for name in ("dropped", "errors"):
-            flat |= {f"{name}/{kind}": count for kind, count in totals[name].items()}
-        return flat
+    def _adopt(self) -> None:
+        """Take up what ended processes left for the same project."""
+        parent, destination = self._settings.state_dir / "spool", Destination.of(self._settings)
+        try:
+            for folder in spool_folder.adopt(parent, destination):
+                spool = Spool.adopted(folder, destination)
+                if (client := folder.load_client()) is not None:
+                    shutil.rmtree(client, ignore_errors=True)
+                if spool.torn:
+                    self._counts.count_recovered("found", 1)
+                    self._counts.count_recovered("dropped", 1)
+                if not spool.rows:
+                    spool.close()
+                    continue
+                self._sources.append(Source(spool, own=False))
+                self._counts.count_recovered("found", spool.rows)
+                self.adopted_bytes += spool.size
+                logger.info("{} rows that an ended process left in {} are sent", spool.rows, folder.path)
+        except OSError as error:
+            logger.warning("what ended processes left in {} cannot be read: {}", parent, error)
 
     def _close(self) -> None:
-        """Finish the last run in the time that is left, and count what is lost."""
-        current, stored = self._current, None
-        if current is not None:
+        """Finish the last run in the time that is left, and let go of what ended processes left."""
+        delivery = self._delivery
+        if delivery is not None and not self._over:
             try:
-                current.run.summarize(self._totals())
-                stored = current.run.finish(min(self._queue.deadline - time.monotonic(), _FINISH_SECONDS))
+                delivery.tend(self._pop_alerts(), hurry=False)
+                complete = delivery.close(min(self._deadline - time.monotonic(), _FINISH_SECONDS))
             except RunLostError as error:
+                complete = False
                 logger.debug("the run could not be finished: {}", error)
-                current.run.kill()
-        with self._lock:
-            if self._over:
-                return
-            self._over = True
-            self._count_lost("no-run" if self._hopeless else "shutdown", stored)
-            self._current = None
-        if current is not None and stored is not None and stored >= current.sent:
-            self._forget(current)
-        elif current is not None:
-            logger.warning(
-                "W&B has not confirmed all rows of the last run; to send them: wandb sync {}",
-                current.run.folder,
-            )
+            delivery.kill()
+            if complete or delivery.online:
+                self._forget(delivery)
+        self._delivery = None
+        for source in self._sources[1:]:
+            source.spool.close()
 
-    def _count_lost(self, reason: str, stored: int | None) -> None:
-        """Count what will not be written, and what W&B has not confirmed."""
-        self._queue.discard(reason)
-        self._queue.drop(reason, len(self._pending))
-        self._pending.clear()
-        for ended in (self._current, self._dead):
-            if ended is not None:
-                known = stored if ended is self._current else None
-                missing = len(ended.kept) if known is None else max(ended.sent - known, 0)
-                self._queue.add_written(-missing)
-                self._queue.drop("unconfirmed", missing)
-
-    def _forget(self, ended: _Held) -> None:
-        """Delete what the client kept of a run that W&B has whole; an offline run is all that there is."""
-        if self._online:
+    def _forget(self, ended: Delivery) -> None:
+        """Delete what the client kept of a run: the spool has what W&B lacks. An offline run is all that there is."""
+        if ended.online:
             shutil.rmtree(ended.run.folder, ignore_errors=True)
+
+    def _pop_alerts(self) -> Iterator[dict[str, str]]:
+        while self.alerts:
+            yield self.alerts[0]
+            self.alerts.popleft()
 
     def _degrade(self, reason: str) -> None:
         if self._reason is None:
             logger.warning("the inference log is degraded, predictions go on: {}", reason)
+            self.alerts.append({"title": "inference log degraded", "text": reason, "level": "WARN"})
         self._reason = reason
 
-    def _watch_overflow(self) -> None:
-        if self._queue.overflowing and not self._warned_of_overflow:
-            logger.warning("the inference log's queue is full: inferences are dropped and counted")
-        self._warned_of_overflow = self._queue.overflowing
+    def _recover(self) -> None:
+        if self._reason is not None:
+            logger.info("the inference log works again")
+            self._reason = None
+
+    def _watch_spool(self) -> None:
+        """Tell once that rows are in memory only, or dropped; move them to the disk when it takes them again."""
+        spool = self._own.spool
+        if spool.trouble is not None and spool.trouble != self._warned_of:
+            logger.warning("inferences are kept in memory only: {}", spool.trouble)
+        self._warned_of = spool.trouble
+        spool.save_memory()

@@ -58,7 +58,7 @@ _MARGIN = 400
 
 
 class TextPrivacy:
-    """Applies LOG_TEXT and LOG_TEXT_CHARACTERS, in two steps: the first is quick and bounds the memory."""
+    """Applies LOG_TEXT and LOG_TEXT_CHARACTERS, before a text is written anywhere."""
 
     def __init__(self, settings: Settings) -> None:
         """Read the settings; without LOG_HASH_KEY a key is drawn, and hashes of two instances can't be compared."""
@@ -67,19 +67,13 @@ class TextPrivacy:
         key = settings.log_hash_key
         self._key = key.get_secret_value().encode() if key else secrets.token_bytes(32)
 
-    def shorten(self, text: str) -> str | None:
-        """Return what `protect` needs of a text: its first part, its hash (``hmac-sha256:…``), or None for nothing."""
+    def protect(self, text: str) -> str:
+        """Return what may be stored of a text: masked and cut, cut, its hash (``hmac-sha256:…``), or nothing."""
         if self._mode == "none":
-            return None
+            return ""
         if self._mode == "hash":
             return f"hmac-sha256:{hmac.new(self._key, _encode(text), hashlib.sha256).hexdigest()}"
-        return text[: self._limit + _MARGIN]
-
-    def protect(self, text: str) -> str:
-        """Return what may be stored of a shortened text."""
-        if self._mode == "hash":
-            return text
-        text = _SURROGATE.sub("\ufffd", text)
+        text = _SURROGATE.sub("\ufffd", text[: self._limit + _MARGIN])
         return mask(text, self._limit) if self._mode == "masked" else text[: self._limit]
 
 

@@ -10,29 +10,30 @@ the run by itself.
 | a list of rows | `{"written": how many}` |
 | `{"summary": …}` | `{"summary": true}` |
 | `{"alert": title, text and level}` | `{"alert": true}` |
-| `{"stored": path of a run}` | `{"stored": how many rows W&B has of it, null if it does not say}` |
-| `{"finish": seconds}` | `{"finished": whether in time, "stored": …}` |
+| `{"batch": file and rows}` | `{"batch": true}`, later the event `batch` with `name` and `error` |
+| `{"stored": path of a run}` | `{"stored": last step and lines that W&B has of it, null if it does not say}` |
+| `{"scan": [path of a run, first step]}` | `{"scan": ids of its rows from there on, null if W&B does not say}` |
+| `{"finish": seconds, first and last step}` | `{"finished": whether in time, "stored": …}` |
 """
 
-import base64
+import contextlib
 import json
 import os
+import queue
 import sys
 import threading
 import time
-import urllib.request
 from pathlib import Path
 from typing import IO, Any
+
+from app.services.wandb_readback import Readback
 
 _ORPHAN_SECONDS = 30
 """How long the run may take to finish when the server is gone."""
 
-_ANSWER_SECONDS = 2
-_STORED = """
-query StoredRows($entity: String!, $project: String!, $run: String!) {
-  project(name: $project, entityName: $entity) { run(name: $run) { state historyLineCount } }
-}
-"""
+_FINISH_SHARE = 0.6
+_LINEAGE_SHARE = 0.2
+"""Shares of the time for the end of a run; the rest is for reading back what W&B has."""
 
 
 class Writer:
@@ -44,6 +45,8 @@ class Writer:
         self._lock = threading.Lock()
         self._key = ""
         self._lineage: threading.Thread | None = None
+        self._readback: Readback | None = None
+        self._batches: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.run: Any = None
 
     def answer(self, request: Any) -> None:
@@ -59,20 +62,28 @@ class Writer:
             # The shortest wait, since whoever alerts does so once per change: W&B is not to swallow the next one.
             self.run.alert(**request["alert"], wait_duration=1)
             self._say({"alert": True})
+        elif "batch" in request:
+            self._batches.put(request["batch"])
+            self._say({"batch": True})
         elif "stored" in request:
-            self._say({"stored": self._stored(request["stored"])})
+            self._say({"stored": self._readback.stored(request["stored"]) if self._readback else None})
+        elif "scan" in request:
+            self._say({"scan": self._readback.scan(*request["scan"]) if self._readback else None})
         elif "finish" in request:
-            seconds = request["finish"]
-            finished = self.finish(seconds * 0.7)
-            stored = self._stored(self.run.path, min(_ANSWER_SECONDS, seconds * 0.3))
-            self._say({"finished": finished, "stored": stored})
+            self._finish(**request["finish"])
+
+    def _finish(self, seconds: float, first: int, last: int) -> None:
+        end = time.monotonic() + seconds
+        finished = self.finish(_FINISH_SHARE * seconds)
+        stored = self._readback.wait(self.run.path, first, last, end) if self._readback else None
+        self._say({"finished": finished, "stored": stored})
 
     def finish(self, seconds: float) -> bool:
         """Finish the run; whether that ended in time. No bound that the client itself offers always holds."""
         deadline = time.monotonic() + seconds
         if self._lineage is not None:
             # A run of a second or two would end before W&B has heard which model it used.
-            self._lineage.join(seconds / 3)
+            self._lineage.join(_LINEAGE_SHARE * seconds)
         thread = threading.Thread(target=self.run.finish, daemon=True)
         thread.start()
         thread.join(max(0.0, deadline - time.monotonic()))
@@ -86,7 +97,8 @@ class Writer:
         self._say({"error": f"{type(error).__name__}: {text}"[:300]})
 
     def _say(self, answer: dict[str, Any]) -> None:
-        with self._lock:
+        # When the server is gone, nobody hears; what it has given is still to be delivered.
+        with self._lock, contextlib.suppress(OSError):
             self._output.write(json.dumps(answer) + "\n")
             self._output.flush()
 
@@ -108,6 +120,9 @@ class Writer:
             "processes": _children(),
         }
         self._say({"opened": opened})
+        if online:
+            self._readback = Readback(self.run.settings.base_url, self._key)
+            threading.Thread(target=self._upload, daemon=True).start()
         if online and request["artifact"]:
             self._lineage = threading.Thread(target=self._use, args=(request["artifact"],), daemon=True)
             self._lineage.start()
@@ -127,27 +142,27 @@ class Writer:
         finally:
             self._say({"written": written})
 
-    def _stored(self, path: str | None, seconds: float = _ANSWER_SECONDS) -> int | None:
-        """Return how many rows W&B has of a run as far as it says so; no limit where it says that the run is finished.
+    def _upload(self) -> None:
+        """Upload one file after the other, each as a version of the run's artifact."""
+        import wandb
 
-        The rows and the end of a run travel in one stream, in order, so the end arrives after the last row.
-        """
-        if not path or not self._key:
-            return None
-        entity, project, run = path.split("/")
-        token = base64.b64encode(f"api:{self._key}".encode()).decode()
-        body = {"query": _STORED, "variables": {"entity": entity, "project": project, "run": run}}
-        request = urllib.request.Request(  # noqa: S310  # The client has used this address already.
-            f"{self.run.settings.base_url}/graphql",
-            json.dumps(body).encode(),
-            {"Content-Type": "application/json", "Authorization": f"Basic {token}"},
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=seconds) as response:  # noqa: S310
-                found = json.load(response)["data"]["project"]["run"]
-            return sys.maxsize if found["state"] == "finished" else int(found["historyLineCount"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        while True:
+            batch = self._batches.get()
+            name, error = Path(batch["file"]).name, None
+            try:
+                artifact = wandb.Artifact(
+                    f"inferences-{self.run.id}",
+                    type="inferences",
+                    metadata={"rows": batch["rows"], "file": name},
+                )
+                # The file is ours, and stays as it is until W&B has committed it.
+                artifact.add_file(batch["file"], policy="immutable", skip_cache=True)
+                logged = self.run.log_artifact(artifact).wait()
+                if logged.state != "COMMITTED":
+                    error = f"W&B says that it is {logged.state}"
+            except Exception as failure:  # noqa: BLE001  # The client raises many kinds.
+                error = f"{type(failure).__name__}: {failure}"[:300]
+            self._say({"event": "batch", "name": name, "error": error})
 
 
 def _children() -> list[int]:
@@ -167,7 +182,8 @@ def main() -> None:
     code = 0
     try:
         for line in sys.stdin:
-            writer.answer(json.loads(line))
+            if line.endswith("\n"):  # Else the server was killed while it wrote.
+                writer.answer(json.loads(line))
     except BaseException as error:  # noqa: BLE001  # Whatever it is: it is told, and this process ends.
         code = 1
         writer.fail(error)

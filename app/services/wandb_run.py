@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from app.core.folders import ensure_writable, scratch_folder
-from app.services.inference_run import RunLostError, RunRequest
-from app.services.wandb_client import client_environment
+from app.services.inference_run import RunLostError, RunRequest, Stored
+from app.services.wandb_client import client_environment, inherited_environment
 
 _ROOT = Path(__file__).resolve().parents[2]
 _SLICE_SECONDS = 0.1
@@ -63,7 +63,6 @@ CLIENT_SETTINGS: dict[str, Any] = {
     # that bounds how long the end of a run may take. Waits of at most 20 s make the rows come soon after.
     "x_file_stream_timeout_seconds": 30,
     "x_file_stream_retry_wait_max_seconds": 20,
-    "x_file_stream_transmit_interval": 5,
     "x_transaction_log_flush_interval": 1,
     # A stream that W&B refused is dead for good, and nothing else tells.
     "stop_on_fatal_error": True,
@@ -148,19 +147,34 @@ class WandbRun:
         """Have W&B tell people."""
         self._ask({"alert": {"title": title, "text": text, "level": level}}, "alert", _WRITE_SECONDS)
 
-    def stored(self, path: str) -> int | None:
-        """Return how many rows W&B has of another run."""
-        found: int | None = self._ask({"stored": path}, "stored", _WRITE_SECONDS)["stored"]
-        return found
+    def log_batch(self, file: Path, rows: int) -> None:
+        """Begin to upload a file of so many inferences."""
+        self._ask({"batch": {"file": str(file.resolve()), "rows": rows}}, "batch", _WRITE_SECONDS)
 
-    def finish(self, seconds: float) -> int | None:
+    def outcomes(self) -> dict[str, str | None]:
+        """Return the uploads that ended since the last call, with None or why they failed."""
+        self._poll(0)
+        ended = [event for event in self._events if event["event"] == "batch"]
+        self._events = [event for event in self._events if event["event"] != "batch"]
+        return {event["name"]: event["error"] for event in ended}
+
+    def stored(self, path: str) -> Stored | None:
+        """Return what W&B has of a run."""
+        return _stored(self._ask({"stored": path}, "stored", _WRITE_SECONDS)["stored"])
+
+    def scan(self, path: str, first: int) -> frozenset[str] | None:
+        """Return the ids of the rows from a step on that W&B has."""
+        ids = self._ask({"scan": [path, first]}, "scan", _WRITE_SECONDS)["scan"]
+        return None if ids is None else frozenset(ids)
+
+    def finish(self, seconds: float, first: int, last: int) -> Stored | None:
         """Finish the run within `seconds` and end the child."""
         try:
-            answer = self._ask({"finish": max(seconds - _SLICE_SECONDS, 0)}, "finished", seconds)
-            stored: int | None = answer["stored"]
+            asked = {"seconds": max(seconds - _SLICE_SECONDS, 0), "first": first, "last": last}
+            answer = self._ask({"finish": asked}, "finished", seconds)
             if not self._online:
-                return sys.maxsize if answer["finished"] else None
-            return stored
+                return Stored(last, last + 1) if answer["finished"] else None
+            return _stored(answer["stored"])
         finally:
             self.kill()
 
@@ -184,7 +198,7 @@ class WandbRun:
         self._leftovers.close()
 
     def _start(self, request: RunRequest, client: Path) -> "subprocess.Popen[bytes]":
-        environment = {name: value for name, value in os.environ.items() if name not in _OTHERS}
+        environment = {name: value for name, value in inherited_environment().items() if name not in _OTHERS}
         environment |= client_environment(client, request.base_url)
         environment["WANDB_DIR"] = str(request.folder.resolve())
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
@@ -264,6 +278,17 @@ def _opening(request: RunRequest) -> dict[str, Any]:
     return {
         "key": request.key,
         "artifact": request.artifact,
-        "settings": CLIENT_SETTINGS | {"init_timeout": request.open_seconds},
+        "settings": CLIENT_SETTINGS
+        | {
+            "init_timeout": request.open_seconds,
+            "x_file_stream_transmit_interval": request.transmit_seconds,
+        },
         "run": request.run | {"mode": mode},
     }
+
+
+def _stored(found: dict[str, Any] | None) -> Stored | None:
+    if found is None:
+        return None
+    ids = found.get("ids")
+    return Stored(found["last"], found["lines"], None if ids is None else frozenset(ids))

@@ -295,6 +295,11 @@ class WandbServer:
         with self._backend.store.lock:
             actions.stop_run(self._backend.store, self._run(run).path)
 
+    def remove_row(self, run: str, index: int) -> None:
+        """Lose one row of a run's history. Raises StateError."""
+        with self._backend.store.lock:
+            del self._run(run).history[index]
+
     def _run(self, run: str) -> Run:
         for found in self._backend.store.runs.values():
             if run in (found.path, found.name):

@@ -1,10 +1,13 @@
-"""The inference log in front of a run that does what a test says: queue, counters, order, new runs, and the end."""
+"""The inference log in front of a run that does what a test says: order, counters, new runs, volume, and the end."""
 
+import asyncio
+import gzip
 import json
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,10 @@ import pytest
 from loguru import logger
 
 from app.core.config import Settings
-from app.services import inference_writer
+from app.services import inference_delivery, inference_writer
 from app.services.artifact import Manifest, ModelFiles, ModelVersion
 from app.services.inference_log import InferenceLog
-from app.services.inference_run import RunLostError, RunRequest
+from app.services.inference_run import RunLostError, RunRequest, Stored
 
 MODEL = ModelFiles(
     Path("model"),
@@ -28,7 +31,7 @@ MODEL = ModelFiles(
 
 
 class FakeRun:
-    """A run in memory. `rows` are those that arrived."""
+    """A run in memory. `rows` are those that arrived, one a step; `files` the rows of the files that did."""
 
     def __init__(self, backend: "Backend", request: RunRequest, folder: Path) -> None:
         self.backend = backend
@@ -37,34 +40,63 @@ class FakeRun:
         self.url = f"https://wandb.example/{self.path}" if request.online else None
         self.folder = str(folder)
         self.rows: list[dict[str, Any]] = []
+        self.files: list[list[dict[str, Any]]] = []
+        self.alerts: list[dict[str, str]] = []
         self.summary: dict[str, Any] = {}
         self.arriving = True
+        self.answering = True
+        self.lagging = 0
         self.broken_after: int | None = None
         self.ended_by_wandb = False
         self.state = "running"
+        self._outcomes: dict[str, str | None] = {}
 
     def stopped(self) -> bool:
         return self.ended_by_wandb
 
     def write(self, rows: list[bytes]) -> None:
         self.backend.wait()
-        for number, row in enumerate(rows):
+        for row in rows:
             if self.broken_after is not None and len(self.rows) >= self.broken_after:
-                raise RunLostError("ConnectionResetError: gone", number)
+                raise RunLostError("ConnectionResetError: gone")
             if self.arriving:
                 self.rows.append(json.loads(row))
+
+    def log_batch(self, file: Path, rows: int) -> None:
+        self.backend.wait()
+        if self.backend.refused_files:
+            self.backend.refused_files -= 1
+            self._outcomes[file.name] = "ValueError: refused"
+            return
+        self.files.append([json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()])
+        assert len(self.files[-1]) == rows
+        self._outcomes[file.name] = None
+
+    def outcomes(self) -> dict[str, str | None]:
+        ended, self._outcomes = self._outcomes, {}
+        return ended
 
     def summarize(self, values: dict[str, Any]) -> None:
         self.backend.wait()
         self.summary |= values
 
-    def stored(self, path: str) -> int | None:
-        return next((len(run.rows) for run in self.backend.runs if run.path == path), None)
+    def alert(self, title: str, text: str, level: str) -> None:
+        self.alerts.append({"title": title, "text": text, "level": level})
 
-    def finish(self, seconds: float) -> int | None:
+    def stored(self, path: str) -> Stored | None:
+        run = next((run for run in self.backend.runs if run.path == path), None)
+        if run is None or not self.answering:
+            return None
+        return Stored(len(run.rows) - 1 - run.lagging, len(run.rows) - run.lagging)
+
+    def scan(self, path: str, first: int) -> frozenset[str] | None:
+        (run,) = (run for run in self.backend.runs if run.path == path)
+        return frozenset(str(row.get("id") or row["window/id"]) for row in run.rows[first:])
+
+    def finish(self, seconds: float, first: int, last: int) -> Stored | None:
         self.backend.wait()
         self.state = "finished"
-        return len(self.rows)
+        return self.stored(self.path) if self.path else Stored(last, last + 1)
 
     def kill(self) -> None:
         self.state = "killed" if self.state == "running" else self.state
@@ -77,6 +109,7 @@ class Backend:
         self.folder = folder
         self.runs: list[FakeRun] = []
         self.refusals = 0
+        self.refused_files = 0
         self.prepare: Callable[[FakeRun], None] = lambda run: None
         self.going_on = threading.Event()
         self.going_on.set()
@@ -97,7 +130,12 @@ class Backend:
         self.going_on.wait(100)
 
     def ids(self) -> list[str]:
-        return [row["id"] for run in self.runs for row in run.rows]
+        return [row["id"] for run in self.runs for row in run.rows if "id" in row]
+
+    def everything(self) -> list[str]:
+        """The ids of all inferences that arrived in history or in a file, each once."""
+        in_files = [row["id"] for run in self.runs for file in run.files for row in file]
+        return sorted(set(self.ids() + in_files), key=lambda name: int(name[4:]))
 
 
 @pytest.fixture
@@ -113,6 +151,7 @@ def make_log(
 ) -> Iterator[Callable[..., InferenceLog]]:
     """`make_log(log_text="none")`: a started log in front of the fake runs."""
     monkeypatch.setattr(inference_writer, "_TICK_SECONDS", 0.05)
+    monkeypatch.setattr(inference_writer, "_GATHER_SECONDS", 0.01)
     logs: list[InferenceLog] = []
 
     def make(**changes: Any) -> InferenceLog:
@@ -121,6 +160,9 @@ def make_log(
             "wandb_entity": "acme",
             "wandb_api_key": "k" * 40,
             "state_dir": tmp_path / "state",
+            "inference_log_confirm_seconds": 0.05,
+            "inference_log_batch_seconds": 0.1,
+            "inference_log_rows_per_minute": 1_000,
         }
         log = InferenceLog(Settings(_env_file=None, **(values | changes)), backend)
         log.start(MODEL)
@@ -146,6 +188,19 @@ def row(number: int, **others: Any) -> dict[str, Any]:
     return {"id": f"row-{number}", "text": "a good film", "confidence_positive": 0.9, "status": 200, **others}
 
 
+def record(log: InferenceLog, numbers: range) -> None:
+    for number in numbers:
+        log.record(row(number))
+
+
+def ids(numbers: range) -> list[str]:
+    return [f"row-{number}" for number in numbers]
+
+
+def confirmed(log: InferenceLog, count: int) -> None:
+    until(lambda: log.health()["confirmed"] >= count)
+
+
 def until(condition: Callable[[], Any], seconds: float = 30) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -154,36 +209,49 @@ def until(condition: Callable[[], Any], seconds: float = 30) -> None:
 
 
 def balanced(health: dict[str, Any]) -> bool:
-    return health["received"] == health["written"] + health["waiting"] + sum(health["dropped"].values())
+    return health["received"] == health["confirmed"] + health["waiting"] + sum(health["dropped"].values())
 
 
-def test_rows_arrive_once_in_order_with_instance_and_sequence(backend: Backend, make_log: Any) -> None:
+def left_in(folder: Path) -> int:
+    """How many rows lie in spools that nobody holds."""
+    return sum(len(path.read_bytes().splitlines()) for path in folder.glob("state/spool/*/rows-*.jsonl"))
+
+
+def test_rows_arrive_once_in_order_with_instance_and_sequence(
+    backend: Backend, make_log: Any, tmp_path: Path
+) -> None:
     log = make_log()
     assert log.health()["state"] == "idle"
-    for number in range(1_000):
-        log.record(row(number))
+    record(log, range(1_000))
     log.stop(20)
     (run,) = backend.runs
-    assert [entry["id"] for entry in run.rows] == [f"row-{number}" for number in range(1_000)]
+    assert [entry["id"] for entry in run.rows] == ids(range(1_000))
     assert [entry["sequence"] for entry in run.rows] == list(range(1_000))
     assert {entry["instance"] for entry in run.rows} == {log.instance}
     assert run.state == "finished"
     assert not Path(run.folder).exists()
+    assert list((tmp_path / "state/spool").iterdir()) == []
     assert log.health() == {
         "state": "idle",
         "reason": None,
         "instance": log.instance,
         "run": None,
         "received": 1_000,
-        "written": 1_000,
+        "confirmed": 1_000,
         "waiting": 0,
+        "in_flight": 0,
+        "spool": {"bytes": 0, "limit_bytes": 268_435_456, "in_memory": 0},
         "converted": 0,
         "dropped": {},
         "errors": {},
+        "windows": {"received": 0, "confirmed": 0, "dropped": 0},
+        "recovered": {"found": 0, "confirmed": 0, "dropped": 0},
     }
 
 
-def test_nothing_is_opened_by_anything_but_an_inference(backend: Backend, make_log: Any) -> None:
+def test_nothing_is_opened_by_anything_but_an_inference(
+    backend: Backend, make_log: Any, tmp_path: Path
+) -> None:
     log = make_log()
     before = threading.active_count()
     log.health()
@@ -191,14 +259,18 @@ def test_nothing_is_opened_by_anything_but_an_inference(backend: Backend, make_l
     assert threading.active_count() == before
     log.stop(5)
     assert backend.runs == []
+    assert not (tmp_path / "state").exists()
     assert log.health()["errors"] == {"too-large": 1}
 
 
-def test_a_log_that_is_off_does_nothing(backend: Backend, make_log: Any) -> None:
+def test_a_log_that_is_off_does_nothing(backend: Backend, make_log: Any, tmp_path: Path) -> None:
     log = make_log(inference_log=False)
     log.record(row(0))
+    log.record_window({"window/volume": 1})
+    log.alert("title", "text")
     log.stop(5)
     assert backend.runs == []
+    assert not (tmp_path / "state").exists()
     assert log.health()["state"] == "off"
     assert log.health()["received"] == 0
 
@@ -220,10 +292,22 @@ def test_the_run_says_which_model_and_instance_it_is_about(backend: Backend, mak
         "artifact": "acme/reviews/sentiment:v7",
         "loader": "onnx",
         "instance": log.instance,
+        "sample": 1.0,
         "app_version": "1",
         "revision": "sentiment-00007-abc",
         "service": "sentiment",
     }
+
+
+def test_a_new_model_gets_a_run_of_its_own(backend: Backend, make_log: Any) -> None:
+    log = make_log()
+    record(log, range(5))
+    log.start(replace(MODEL, model=ModelVersion("sentiment", "v8", "e" * 32)))
+    record(log, range(5, 8))
+    confirmed(log, 8)
+    log.stop(20)
+    assert [run.request.run["config"]["model_version"] for run in backend.runs] == ["v7", "v8"]
+    assert [[entry["id"] for entry in run.rows] for run in backend.runs] == [ids(range(5)), ids(range(5, 8))]
 
 
 @pytest.mark.parametrize(
@@ -234,7 +318,7 @@ def test_without_key_or_project_the_run_is_offline(
 ) -> None:
     log = make_log(**missing)
     log.record(row(0))
-    until(lambda: log.health()["written"] == 1)
+    until(lambda: log.health()["in_flight"] == 1)
     assert log.health()["state"] == "offline"
     assert log.health()["run"] == {"path": None, "url": None, "folder": backend.runs[0].folder}
     log.stop(20)
@@ -245,59 +329,100 @@ def test_without_key_or_project_the_run_is_offline(
     )
     # An offline run is all that there is of its rows.
     assert Path(run.folder).exists()
+    assert log.health()["confirmed"] == 1
 
 
 def test_recording_never_waits_for_a_run_that_hangs(backend: Backend, make_log: Any) -> None:
     backend.going_on.clear()
-    log = make_log(inference_log_queue=50)
+    log = make_log()
     done = threading.Event()
 
-    def record() -> None:
-        for number in range(500):
-            log.record(row(number))
+    def work() -> None:
+        record(log, range(500))
+        for _ in range(500):
             log.count_error("client-left")
+        log.record_window({"window/volume": 1})
+        log.alert("title", "text")
         log.health()
         done.set()
 
-    threading.Thread(target=record, daemon=True).start()
+    threading.Thread(target=work, daemon=True).start()
     assert done.wait(20)
-    health = log.health()
-    assert health["received"] == 500
-    assert health["waiting"] + health["dropped"]["queue-full"] == 500
-    assert health["state"] == "degraded"
-    assert "full" in health["reason"]
+    assert log.health()["waiting"] == 500
+    assert log.health()["dropped"] == {}
     backend.going_on.set()
     log.stop(20)
-    # The gaps show: what was dropped has used up its numbers.
-    assert backend.runs[0].rows[-1]["sequence"] < 499
-    assert len(backend.ids()) == log.health()["written"]
+    assert backend.ids() == ids(range(500))
     assert balanced(log.health())
 
 
-def test_stopping_ends_in_time_whatever_hangs_and_counts_what_is_lost(
-    backend: Backend, make_log: Any, warnings: list[str]
+def test_stopping_ends_in_time_whatever_hangs_and_keeps_what_is_left(
+    backend: Backend, make_log: Any, warnings: list[str], tmp_path: Path
 ) -> None:
     log = make_log()
     log.record(row(0))
-    until(lambda: log.health()["written"] == 1)
+    confirmed(log, 1)
     backend.going_on.clear()
-    for number in range(1, 10):
-        log.record(row(number))
+    record(log, range(1, 10))
     started = time.monotonic()
     log.stop(1)
     assert time.monotonic() - started < 10
-    assert log.health()["dropped"] == {"shutdown": 9, "unconfirmed": 1}
-    assert log.health()["written"] == 0
-    assert "9 shutdown" in warnings[-1]
+    assert log.health()["dropped"] == {}
+    assert log.health()["waiting"] == 9
+    assert "9 rows are left" in warnings[-1]
+    assert left_in(tmp_path) == 9
     assert backend.runs[0].state == "killed"
     log.record(row(11))
-    assert log.health()["dropped"]["stopped"] == 1
-    # What the abandoned thread does later is not counted again, nor told about.
+    assert log.health()["dropped"] == {"stopped": 1}
+    # What the abandoned thread does later is not told about.
     told = len(warnings)
     backend.going_on.set()
     until(lambda: not any(thread.name == "inference-log" for thread in threading.enumerate()))
     assert len(warnings) == told
     assert balanced(log.health())
+
+
+def test_the_next_start_sends_what_the_last_one_left(backend: Backend, make_log: Any, tmp_path: Path) -> None:
+    backend.refusals = 1_000
+    first = make_log()
+    record(first, range(5))
+    first.record_window({"window/volume": 5})
+    first.stop(1)
+    assert left_in(tmp_path) == 6
+    backend.refusals = 0
+    other = make_log(project_name="another")
+    other.record(row(100))
+    confirmed(other, 1)
+    assert left_in(tmp_path) == 6, "rows of another project are not its own"
+    # No inference is needed.
+    second = make_log()
+    until(lambda: second.health()["recovered"]["confirmed"] == 6)
+    record(second, range(5, 8))
+    confirmed(second, 3)
+    second.stop(20)
+    other.stop(20)
+    assert backend.everything() == [*ids(range(8)), "row-100"]
+    assert {entry["instance"] for entry in backend.runs[1].rows if entry.get("id") in ids(range(5))} == {
+        first.instance
+    }
+    assert second.health()["received"] == 3
+    assert list((tmp_path / "state/spool").iterdir()) == []
+
+
+def test_a_row_that_a_crash_has_torn_is_counted(backend: Backend, make_log: Any, tmp_path: Path) -> None:
+    backend.refusals = 1_000
+    first = make_log()
+    record(first, range(5))
+    first.stop(1)
+    (segment,) = tmp_path.glob("state/spool/*/rows-*.jsonl")
+    lines = segment.read_bytes().splitlines(keepends=True)
+    lines[1] = b"\0" * (len(lines[1]) - 1) + b"\n"
+    segment.write_bytes(b"".join(lines)[:-10])
+    backend.refusals = 0
+    second = make_log()
+    until(lambda: second.health()["recovered"] == {"found": 5, "confirmed": 3, "dropped": 2})
+    second.stop(20)
+    assert backend.everything() == ["row-0", "row-2", "row-3"]
 
 
 def test_a_run_that_cannot_be_opened_is_tried_again(
@@ -306,39 +431,45 @@ def test_a_run_that_cannot_be_opened_is_tried_again(
     monkeypatch.setattr(inference_writer, "_MOST_OPEN_DELAY", 0.05)
     backend.refusals = 3
     log = make_log()
-    for number in range(5):
-        log.record(row(number))
-    until(lambda: log.health()["written"] == 5)
+    record(log, range(5))
+    confirmed(log, 5)
     assert log.health()["state"] == "ok"
     assert len(warnings) == 1
     assert "no run could be opened: CommError: no" in warnings[0]
+    until(lambda: backend.runs[0].alerts)
     log.stop(20)
-    assert backend.ids() == [f"row-{number}" for number in range(5)]
+    assert backend.ids() == ids(range(5))
+    (alert,) = backend.runs[0].alerts
+    assert alert["title"] == "inference log degraded"
 
 
-def test_stopping_does_not_wait_for_a_server_that_is_down(backend: Backend, make_log: Any) -> None:
+def test_stopping_does_not_wait_for_a_server_that_is_down(
+    backend: Backend, make_log: Any, tmp_path: Path
+) -> None:
     backend.refusals = 1_000
     log = make_log()
-    for number in range(5):
-        log.record(row(number))
+    record(log, range(5))
     until(lambda: log.health()["state"] == "degraded")
     started = time.monotonic()
     log.stop(60)
     assert time.monotonic() - started < 20
-    assert log.health()["dropped"] == {"no-run": 5}
-    assert balanced(log.health())
+    assert (log.health()["dropped"], log.health()["waiting"]) == ({}, 5)
+    assert left_in(tmp_path) == 5
 
 
 def test_what_a_dead_run_did_not_deliver_goes_to_the_next(backend: Backend, make_log: Any) -> None:
     backend.prepare = lambda run: setattr(run, "broken_after", 7 if not backend.runs else None)
     log = make_log()
-    for number in range(20):
-        log.record(row(number))
-    until(lambda: log.health()["written"] == 20)
+    record(log, range(5))
+    confirmed(log, 5)
+    record(log, range(5, 20))
+    confirmed(log, 20)
     log.stop(20)
-    assert [len(run.rows) for run in backend.runs] == [7, 13]
-    assert backend.ids() == [f"row-{number}" for number in range(20)]
+    assert len(backend.runs) == 2
+    assert backend.everything() == ids(range(20))
+    assert [entry["id"] for entry in backend.runs[1].rows] == ids(range(5, 20))
     assert backend.runs[0].state == "killed"
+    assert not Path(backend.runs[0].folder).exists()
     assert backend.runs[1].request.run["name"] == f"{log.instance}-2"
 
 
@@ -347,86 +478,208 @@ def test_rows_that_wandb_refused_are_sent_again_in_a_new_run(
 ) -> None:
     backend.prepare = lambda run: setattr(run, "arriving", bool(backend.runs))
     log = make_log()
-    for number in range(20):
-        log.record(row(number))
-    until(lambda: log.health()["written"] == 20)
+    record(log, range(20))
+    until(lambda: log.health()["in_flight"] == 20)
     backend.runs[0].ended_by_wandb = True
-    until(lambda: len(backend.ids()) == 20)
-    until(lambda: log.health()["state"] == "ok")
+    confirmed(log, 20)
+    assert log.health()["state"] == "ok"
     log.stop(20)
     assert [len(run.rows) for run in backend.runs] == [0, 20]
-    assert log.health()["written"] == 20
     assert log.health()["dropped"] == {}
     assert len(warnings) == 1
+
+
+def test_a_run_whose_rows_never_show_is_given_up(
+    backend: Backend, make_log: Any, warnings: list[str]
+) -> None:
+    """W&B answers and the client is content, but the rows are not there: nothing but reading back tells."""
+    backend.prepare = lambda run: setattr(run, "arriving", bool(backend.runs))
+    log = make_log()
+    record(log, range(20))
+    confirmed(log, 20)
+    log.stop(20)
+    assert [len(run.rows) for run in backend.runs] == [0, 20]
+    assert "does not show the run's rows (it has 0 of 20)" in warnings[0]
+
+
+def test_a_row_missing_below_the_watermark_is_found_by_its_id(backend: Backend, make_log: Any) -> None:
+    log = make_log(inference_log_confirm_seconds=3600)
+    record(log, range(20))
+    until(lambda: log.health()["in_flight"] == 20)
+    (run,) = backend.runs
+    del run.rows[7]
+    # The last step is what was sent, but there are fewer rows than steps.
+    run.stored = lambda path: Stored(19, 19)  # type: ignore[method-assign]
+    run.scan = lambda path, first: frozenset(entry["id"] for entry in run.rows)  # type: ignore[method-assign]
+    run.finish = lambda *_: Stored(19, 19, run.scan("", 0))  # type: ignore[method-assign]
+    run.ended_by_wandb = True
+    until(lambda: len(backend.runs) == 2)
+    log.stop(20)
+    assert backend.everything() == ids(range(20))
+
+
+def test_nothing_is_given_up_while_wandb_does_not_say_what_it_has(backend: Backend, make_log: Any) -> None:
+    backend.prepare = lambda run: setattr(run, "answering", False)
+    log = make_log()
+    record(log, range(20))
+    until(lambda: log.health()["in_flight"] == 20)
+    time.sleep(1)
+    assert len(backend.runs) == 1
+    assert (log.health()["confirmed"], log.health()["waiting"]) == (0, 20)
+    backend.runs[0].answering = True
+    confirmed(log, 20)
 
 
 def test_a_run_stopped_on_its_page_is_followed_by_another_one(backend: Backend, make_log: Any) -> None:
     log = make_log()
     log.record(row(0))
-    until(lambda: log.health()["written"] == 1)
+    confirmed(log, 1)
     backend.runs[0].ended_by_wandb = True
     until(lambda: backend.runs[0].state == "finished")
     assert len(backend.runs) == 1
     log.record(row(1))
-    until(lambda: log.health()["written"] == 2)
+    confirmed(log, 2)
     log.stop(20)
     assert [len(run.rows) for run in backend.runs] == [1, 1]
 
 
-def test_rows_that_never_arrived_are_counted_at_the_end(
-    backend: Backend, make_log: Any, warnings: list[str]
-) -> None:
+def test_rows_that_never_arrived_are_kept_at_the_end(backend: Backend, make_log: Any, tmp_path: Path) -> None:
     backend.prepare = lambda run: setattr(run, "arriving", False)
-    log = make_log()
-    for number in range(20):
-        log.record(row(number))
-    until(lambda: log.health()["written"] == 20)
-    log.stop(20)
-    assert log.health()["dropped"] == {"unconfirmed": 20}
-    assert balanced(log.health())
-    # They lie where the client keeps them.
-    assert Path(backend.runs[0].folder).exists()
-    assert any(f"wandb sync {backend.runs[0].folder}" in line for line in warnings)
-
-
-def test_more_rows_than_are_kept_for_a_dead_run_are_counted(backend: Backend, make_log: Any) -> None:
-    backend.prepare = lambda run: setattr(run, "arriving", bool(backend.runs))
-    log = make_log(inference_log_queue=10)
-    for number in range(25):
-        log.record(row(number))
-        until(lambda: log.health()["waiting"] == 0)
-    backend.runs[0].ended_by_wandb = True
-    until(lambda: len(backend.ids()) == 10)
-    log.stop(20)
-    assert log.health()["dropped"] == {"unconfirmed": 15}
-    assert backend.ids() == [f"row-{number}" for number in range(15, 25)]
-    assert balanced(log.health())
+    log = make_log(inference_log_confirm_seconds=3600)
+    record(log, range(20))
+    until(lambda: log.health()["in_flight"] == 20)
+    log.stop(5)
+    assert (log.health()["dropped"], log.health()["waiting"]) == ({}, 20)
+    assert left_in(tmp_path) == 20
+    # The client's own copy is of no more use.
+    assert not Path(backend.runs[0].folder).exists()
 
 
 def test_a_full_run_is_followed_by_another_one(
     backend: Backend, make_log: Any, monkeypatch: pytest.MonkeyPatch, warnings: list[str]
 ) -> None:
-    monkeypatch.setattr(inference_writer, "MAX_ROWS", 300)
+    monkeypatch.setattr(inference_delivery, "MAX_ROWS", 300)
     log = make_log()
-    for number in range(1_000):
-        log.record(row(number))
+    for first in range(0, 900, 150):
+        record(log, range(first, first + 150))
+        confirmed(log, first + 150)
     log.stop(30)
-    assert len(backend.runs) > 2
-    assert all(len(run.rows) < 600 and run.state == "finished" for run in backend.runs)
-    assert backend.ids() == [f"row-{number}" for number in range(1_000)]
+    assert [len(run.rows) for run in backend.runs] == [300, 300, 300]
+    assert all(run.state == "finished" for run in backend.runs)
+    assert backend.ids() == ids(range(900))
     assert warnings == []
 
 
 def test_an_old_run_is_followed_by_another_one(
     backend: Backend, make_log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inference_writer, "MAX_AGE_SECONDS", 0)
+    monkeypatch.setattr(inference_delivery, "MAX_AGE_SECONDS", 0.3)
     log = make_log()
     for number in range(2):
         log.record(row(number))
-        until(lambda: log.health()["written"] == number + 1)  # noqa: B023
+        confirmed(log, number + 1)
+        until(lambda: backend.runs[-1].state == "finished")
     log.stop(20)
     assert [len(run.rows) for run in backend.runs] == [1, 1]
+
+
+def test_above_what_history_carries_everything_goes_in_files(backend: Backend, make_log: Any) -> None:
+    log = make_log(inference_log_rows_per_minute=600)
+    record(log, range(500))
+    confirmed(log, 500)
+    for first in range(500, 3_000, 250):
+        record(log, range(first, first + 250))
+        log.record_window({"window/volume": first})
+        time.sleep(0.05)
+    confirmed(log, 3_000)
+    until(lambda: log.health()["windows"]["confirmed"] == 10)
+    log.stop(20)
+    (run,) = backend.runs
+    assert backend.everything() == ids(range(3_000))
+    assert len({entry["id"] for file in run.files for entry in file}) > 2_000
+    # All windows are in history, and no minute has more inferences there than was allowed.
+    assert sum("window/volume" in entry for entry in run.rows) == 10
+    shares = [entry for entry in run.rows if "history_share" in entry]
+    assert all(0 < entry["history_share"] < 1 for entry in shares)
+    assert len(run.rows) <= 600 + 10
+    assert log.health()["dropped"] == {}
+
+
+def test_a_file_that_wandb_refuses_is_sent_again(backend: Backend, make_log: Any) -> None:
+    backend.refused_files = 1
+    log = make_log(inference_log_rows_per_minute=10)
+    record(log, range(500))
+    confirmed(log, 500)
+    log.stop(20)
+    assert len(backend.runs) == 2
+    assert backend.everything() == ids(range(500))
+
+
+def test_what_is_sampled_away_is_counted(backend: Backend, make_log: Any) -> None:
+    log = make_log(inference_log_sample=0.25, inference_log_rows_per_minute=1_000)
+    record(log, range(1_000))
+    log.record_window({"window/volume": 1_000})
+    log.stop(20)
+    health = log.health()
+    assert health["received"] == 1_000
+    assert 180 < health["confirmed"] < 320
+    assert health["dropped"] == {"sampled": 1_000 - health["confirmed"]}
+    assert health["windows"]["confirmed"] == 1
+    assert backend.runs[0].request.run["config"]["sample"] == 0.25
+
+
+def test_a_reply_can_wait_for_its_row(backend: Backend, make_log: Any) -> None:
+    log = make_log(inference_log_wait_seconds=20, inference_log_confirm_seconds=3600)
+    log.record(row(0))
+    assert asyncio.run(log.settle())
+    assert log.health()["confirmed"] == 1
+    backend.runs[0].arriving = False
+    log.record(row(1))
+    # A bound, not a promise.
+    started = time.monotonic()
+    object.__setattr__(log._settings, "inference_log_wait_seconds", 0.3)
+    assert not asyncio.run(log.settle())
+    assert time.monotonic() - started < 5
+
+
+def test_no_reply_waits_unless_it_is_asked_for(make_log: Any) -> None:
+    log = make_log()
+    log.record(row(0))
+    started = time.monotonic()
+    asyncio.run(log.settle())
+    assert time.monotonic() - started < 0.5
+
+
+def test_a_spool_that_is_full_drops_and_counts(backend: Backend, make_log: Any) -> None:
+    backend.going_on.clear()
+    log = make_log(inference_log_spool_mb=1, log_text_characters=20_000)
+    for number in range(100):
+        log.record(row(number, text="a good film " * 1_500))
+    health = log.health()
+    assert 0 < health["dropped"]["spool-full"] < 60
+    assert balanced(health)
+    backend.going_on.set()
+    confirmed(log, 100 - health["dropped"]["spool-full"])
+    log.record(row(100))
+    log.stop(20)
+    assert balanced(log.health())
+    assert backend.everything()[-1] == "row-100"
+
+
+def test_windows_and_alerts_are_told_to_wandb(backend: Backend, make_log: Any) -> None:
+    log = make_log()
+    log.alert("drift began", "the share of unknown tokens is 0.31")
+    log.record_window({"window/volume": 3, "window/label": "Positive"})
+    until(lambda: log.health()["windows"]["confirmed"] == 1)
+    log.stop(20)
+    (run,) = backend.runs
+    (window,) = run.rows
+    assert (window["window/volume"], window["window/instance"]) == (3, log.instance)
+    assert {"window/id", "window/time"} <= set(window)
+    assert run.alerts == [
+        {"title": "drift began", "text": "the share of unknown tokens is 0.31", "level": "WARN"}
+    ]
+    assert log.health()["received"] == 0
 
 
 def test_errors_and_drops_are_in_the_summary(backend: Backend, make_log: Any) -> None:

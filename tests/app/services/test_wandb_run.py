@@ -1,5 +1,7 @@
 """The inference log with the real client and the loopback W&B: what arrives, and what is counted when it does not."""
 
+import gzip
+import json
 import os
 import shutil
 import signal
@@ -14,11 +16,11 @@ import psutil
 import pytest
 
 from app.core.config import Settings
-from app.services import inference_writer, wandb_run
+from app.services import inference_delivery, wandb_run
 from app.services.artifact import Manifest, ModelFiles, ModelVersion
 from app.services.inference_log import InferenceLog
 from app.services.inference_run import RunLostError
-from tests.fixtures_wandb import EnvironmentOf
+from tests.fixtures_wandb import ClientAs, EnvironmentOf
 from tests.wandb_server import DEFAULT_KEY, Run, WandbServer
 
 MakeLog = Callable[..., InferenceLog]
@@ -47,6 +49,7 @@ def settings(wandb_server: WandbServer, tmp_path: Path) -> Callable[..., Setting
         "wandb_base_url": wandb_server.url,
         "state_dir": tmp_path / "state",
         "inference_log_start_seconds": 60,
+        "inference_log_confirm_seconds": 1,
         "k_revision": "sentiment-00007",
     }
     return lambda **changes: Settings(_env_file=None, **(usual | changes))
@@ -100,8 +103,17 @@ def record(log: InferenceLog, numbers: range) -> None:
         log.record(row(number))
 
 
-def written(log: InferenceLog, count: int) -> None:
-    until(lambda: log.health()["written"] >= count)
+def given(log: InferenceLog, count: int) -> None:
+    """Wait until W&B's client has so many rows."""
+    until(lambda: log.health()["confirmed"] + log.health()["in_flight"] >= count)
+
+
+def confirmed(log: InferenceLog, count: int) -> None:
+    until(lambda: log.health()["confirmed"] >= count)
+
+
+def left_in(folder: Path) -> int:
+    return sum(len(path.read_bytes().splitlines()) for path in folder.glob("state/spool/*/rows-*.jsonl"))
 
 
 def until(condition: Callable[[], Any], seconds: float = 100) -> None:
@@ -113,6 +125,11 @@ def until(condition: Callable[[], Any], seconds: float = 100) -> None:
 
 def arrived(runs: list[Run]) -> list[str]:
     return [entry["id"] for run in runs for entry in run.rows]
+
+
+def unique(server: WandbServer) -> list[str]:
+    """The ids that arrived, each once: what was sent again counts once."""
+    return sorted(set(arrived(server.runs())), key=lambda name: int(name[4:]))
 
 
 def ids(numbers: range) -> list[str]:
@@ -136,7 +153,7 @@ def test_rows_arrive_once_with_all_columns(
     assert not (tmp_path / "state").exists()
     record(log, range(450))
     log.count_error("invalid-input")
-    written(log, 450)
+    given(log, 450)
     assert log.health()["state"] == "ok"
     (run,) = wandb_server.runs()
     assert log.health()["run"]["path"] == run.path
@@ -150,8 +167,8 @@ def test_rows_arrive_once_with_all_columns(
     assert run.config_values["instance"] == log.instance
     assert wandb_server.lineage(run.path).used == (ARTIFACT,)
     assert arrived([run]) == ids(range(450))
-    given = {name: value for name, value in run.rows[7].items() if not name.startswith("_")}
-    assert given == row(7) | {"instance": log.instance, "sequence": 7}
+    logged = {name: value for name, value in run.rows[7].items() if not name.startswith("_")}
+    assert logged == row(7) | {"instance": log.instance, "sequence": 7}
     assert (run.summary_values["received"], run.summary_values["errors/invalid-input"]) == (450, 1)
     assert log.health()["dropped"] == {}
     assert not wandb_server.unknown_fields
@@ -191,9 +208,10 @@ def test_a_run_that_wandb_does_not_open_harms_nobody(
     assert DEFAULT_KEY not in log.health()["reason"]
     assert log.health()["waiting"] == 5
     log.stop(8)
-    assert log.health()["dropped"] == {"no-run": 5}
+    assert (log.health()["dropped"], log.health()["waiting"]) == ({}, 5)
     assert arrived(wandb_server.runs()) == []
-    assert [path for path in (tmp_path / "state").rglob("*") if path.is_file()] == []
+    assert left_in(tmp_path) == 5
+    assert list((tmp_path / "state").glob("wandb/*")) == []
 
 
 def test_a_server_that_is_down_harms_nobody(make_log: MakeLog) -> None:
@@ -202,22 +220,27 @@ def test_a_server_that_is_down_harms_nobody(make_log: MakeLog) -> None:
     started = time.monotonic()
     log.stop(4)
     assert time.monotonic() - started < 10
-    assert sum(log.health()["dropped"].values()) == 5
+    assert (log.health()["dropped"], log.health()["waiting"]) == ({}, 5)
 
 
 @pytest.mark.parametrize("status", [slow(401), 404])
-def test_rows_that_are_refused_are_counted_when_the_run_ends(
+def test_rows_that_are_refused_are_sent_by_the_next_start(
     wandb_server: WandbServer, make_log: MakeLog, tmp_path: Path, status: int
 ) -> None:
     wandb_server.set_fault("file_stream", status=status)
     log = make_log()
     record(log, range(20))
-    written(log, 20)
-    log.stop(30)
+    given(log, 20)
+    log.stop(8)
     assert arrived(wandb_server.runs()) == []
-    assert log.health()["dropped"] == {"unconfirmed": 20}
-    # The client's copy can still be sent.
-    assert list((tmp_path / "state" / "wandb").glob("run-*"))
+    assert (log.health()["dropped"], log.health()["waiting"]) == ({}, 20)
+    assert left_in(tmp_path) == 20
+    wandb_server.clear_faults()
+    later = make_log()
+    until(lambda: later.health()["recovered"]["confirmed"] == 20)
+    later.stop(60)
+    assert arrived(wandb_server.runs()) == ids(range(20))
+    assert [path for path in (tmp_path / "state").rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize("status", [slow(429), 500])
@@ -225,7 +248,7 @@ def test_rows_outlive_an_outage(wandb_server: WandbServer, make_log: MakeLog, st
     fault = wandb_server.set_fault("file_stream", status=status, times=2)
     log = make_log()
     record(log, range(20))
-    written(log, 20)
+    given(log, 20)
     log.stop(60)
     assert fault.hits == 2
     assert arrived(wandb_server.runs()) == ids(range(20))
@@ -236,11 +259,11 @@ def test_stopping_is_bounded_when_the_stream_hangs(wandb_server: WandbServer, ma
     wandb_server.set_fault("file_stream", hang=True)
     log = make_log()
     record(log, range(20))
-    written(log, 20)
+    given(log, 20)
     started = time.monotonic()
     log.stop(3)
     assert time.monotonic() - started < 6
-    assert log.health()["dropped"] == {"unconfirmed": 20}
+    assert (log.health()["dropped"], log.health()["waiting"]) == ({}, 20)
     assert arrived(wandb_server.runs()) == []
 
 
@@ -249,15 +272,14 @@ def test_rows_go_to_a_new_run_when_the_clients_service_dies(
 ) -> None:
     log = make_log()
     record(log, range(20))
-    written(log, 20)
+    given(log, 20)
     core_of(log).kill()
     record(log, range(20, 40))
     until(lambda: len(wandb_server.runs()) == 2)
-    written(log, 40)
+    given(log, 40)
     log.stop(60)
-    first, second = wandb_server.runs()
-    assert arrived([first]) + arrived([second]) == ids(range(40))
-    assert second.state == "finished"
+    assert unique(wandb_server) == ids(range(40))
+    assert wandb_server.runs()[-1].state == "finished"
     assert log.health()["dropped"] == {}
 
 
@@ -268,26 +290,67 @@ def test_rows_go_to_a_new_run_when_the_clients_service_stalls(
     monkeypatch.setattr(wandb_run, "_WRITE_SECONDS", 3)
     log = make_log()
     record(log, range(20))
-    written(log, 20)
+    given(log, 20)
     core = core_of(log)
     core.suspend()
-    record(log, range(20, 1_500))
+    record(log, range(20, 800))
     until(lambda: not core.is_running() or core.status() == psutil.STATUS_ZOMBIE)
-    written(log, 1_500)
+    confirmed(log, 800)
     log.stop(60)
-    assert sorted(set(arrived(wandb_server.runs())), key=lambda name: int(name[4:])) == ids(range(1_500))
+    assert unique(wandb_server) == ids(range(800))
     assert log.health()["dropped"] == {}
 
 
 def test_a_full_run_is_followed_by_another_one(
     wandb_server: WandbServer, make_log: MakeLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inference_writer, "MAX_ROWS", 200)
+    monkeypatch.setattr(inference_delivery, "MAX_ROWS", 200)
     log = make_log()
-    record(log, range(450))
+    for number in range(3):
+        record(log, range(200 * number, 200 * number + 200))
+        given(log, 200 * number + 200)
     log.stop(100)
     assert [run.state for run in wandb_server.runs()] == ["finished"] * 3
-    assert arrived(wandb_server.runs()) == ids(range(450))
+    assert arrived(wandb_server.runs()) == ids(range(600))
+
+
+def test_many_rows_arrive_in_a_file_of_the_run(
+    wandb_server: WandbServer, make_log: MakeLog, wandb_as: ClientAs, tmp_path: Path
+) -> None:
+    log = make_log(inference_log_rows_per_minute=100, inference_log_batch_seconds=1)
+    record(log, range(2_500))
+    confirmed(log, 2_500)
+    log.stop(60)
+    (run,) = wandb_server.runs()
+    assert len(run.rows) <= 100
+    with wandb_as("reader") as wandb:
+        (artifact,) = wandb.Api().run(run.path).logged_artifacts()
+        folder = Path(artifact.download(root=str(tmp_path / "read")))
+        assert artifact.type == "inferences"
+    (file,) = folder.glob("*.jsonl.gz")
+    rows = [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
+    assert [entry["id"] for entry in rows] == ids(range(2_500))
+    assert rows[7] == row(7) | {"instance": log.instance, "sequence": 7}
+    assert not wandb_server.unknown_fields
+    assert [path for path in (tmp_path / "state").rglob("*") if path.is_file()] == []
+
+
+def test_what_wandb_has_is_read_by_id_where_its_counts_disagree(
+    wandb_server: WandbServer, make_log: MakeLog
+) -> None:
+    log = make_log(inference_log_confirm_seconds=30)
+    record(log, range(20))
+    given(log, 20)
+    (run,) = wandb_server.runs()
+    until(lambda: len(wandb_server.runs()[0].rows) == 20)
+    wandb_server.remove_row(run.path, 7)
+    log.stop(8)
+    assert arrived(wandb_server.runs()) == ids(range(7)) + ids(range(8, 20))
+    assert log.health()["waiting"] > 0
+    later = make_log()
+    until(lambda: later.health()["recovered"]["confirmed"])
+    later.stop(60)
+    assert unique(wandb_server) == ids(range(20))
 
 
 def test_an_offline_run_is_synced_later(
@@ -295,7 +358,7 @@ def test_an_offline_run_is_synced_later(
 ) -> None:
     log = make_log(wandb_api_key=None)
     record(log, range(20))
-    written(log, 20)
+    given(log, 20)
     folder = log.health()["run"]["folder"]
     assert log.health()["state"] == "offline"
     log.stop(60)
@@ -312,24 +375,33 @@ def test_an_offline_run_is_synced_later(
     assert arrived([run]) == ids(range(20))
 
 
-def test_the_run_is_finished_when_the_server_is_killed(wandb_server: WandbServer, tmp_path: Path) -> None:
+def test_a_killed_server_leaves_its_rows_to_the_next(
+    wandb_server: WandbServer, make_log: MakeLog, tmp_path: Path
+) -> None:
     script = f"""
 import os, signal, time
 from app.core.config import Settings
 from app.services.inference_log import InferenceLog
 from tests.app.services.test_wandb_run import MODEL, record
-log = InferenceLog(Settings(_env_file=None, project_name="reviews", wandb_entity="acme", state_dir={str(tmp_path)!r},
-    wandb_api_key={wandb_server.api_key!r}, wandb_base_url={wandb_server.url!r}, inference_log_start_seconds=60))
+log = InferenceLog(Settings(_env_file=None, project_name="reviews", wandb_entity="acme",
+    state_dir={str(tmp_path / "state")!r}, wandb_api_key={wandb_server.api_key!r},
+    wandb_base_url={wandb_server.url!r}, inference_log_start_seconds=60))
 log.start(MODEL)
 record(log, range(20))
-while log.health()["written"] < 20:
+while log.health()["in_flight"] < 20:
     time.sleep(0.02)
+record(log, range(20, 25))
 os.kill(os.getpid(), signal.SIGKILL)
 """
     ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=100, check=False)
     assert ended.returncode == -signal.SIGKILL
+    # The client's process lives on and finishes the run, with what it had been given.
     until(lambda: [run.state for run in wandb_server.runs()] == ["finished"])
-    assert arrived(wandb_server.runs()) == ids(range(20))
+    later = make_log()
+    until(lambda: later.health()["recovered"]["confirmed"] == 25)
+    later.stop(60)
+    assert unique(wandb_server) == ids(range(25))
+    assert [path for path in (tmp_path / "state").rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.slow
@@ -343,7 +415,7 @@ def test_a_stream_that_was_refused_is_noticed_and_its_rows_are_sent_again(
     wandb_server.clear_faults()
     # The client looks every 15 seconds whether its stream has died.
     until(lambda: len(wandb_server.runs()) == 2)
-    written(log, 20)
+    confirmed(log, 20)
     log.stop(60)
     assert arrived(wandb_server.runs()) == ids(range(20))
     assert log.health()["dropped"] == {}
@@ -355,13 +427,13 @@ def test_a_run_stopped_on_its_page_is_followed_by_another_one(
 ) -> None:
     log = make_log()
     log.record(row(0))
-    written(log, 1)
+    given(log, 1)
     wandb_server.stop_run(wandb_server.runs()[0].path)
     # The client looks every 15 seconds. That must not interrupt this process, nor open a run without a row for it.
     until(lambda: wandb_server.runs()[0].state == "finished")
     assert len(wandb_server.runs()) == 1
     log.record(row(1))
-    written(log, 2)
+    given(log, 2)
     log.stop(60)
     assert [arrived([run]) for run in wandb_server.runs()] == [["row-0"], ["row-1"]]
     assert log.health()["dropped"] == {}
@@ -382,6 +454,7 @@ def test_a_folder_that_cannot_be_written_harms_nobody(make_log: MakeLog, tmp_pat
     log = make_log(state_dir=tmp_path / "file" / "state")
     record(log, range(5))
     until(lambda: log.health()["state"] == "degraded")
-    assert "STATE_DIR" in log.health()["reason"]
+    assert "the disk does not take rows" in log.health()["reason"]
+    assert log.health()["spool"]["in_memory"] == 5
     log.stop(8)
-    assert log.health()["dropped"] == {"no-run": 5}
+    assert log.health()["dropped"] == {"shutdown": 5}
