@@ -77,6 +77,8 @@ class Service:
         """Return whether predictions are answered, why not, and by which model."""
         if self.lifecycle.stopping:
             return Ready(status="stopping", reason="the service is stopping", model=self._identity())
+        if self.server.state == "ready" and self.lifecycle.waits_for_others:
+            return Ready(status="starting", reason="other workers are still loading", model=self._identity())
         return Ready(status=self.server.state, reason=self.server.reason or None, model=self._identity())
 
     def health(self) -> Health:

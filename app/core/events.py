@@ -44,6 +44,9 @@ class Lifecycle:
     Attributes:
         failure: why the model could not be loaded; None while it may still be, or was.
         stopping: whether new requests are refused.
+        on_ready: called once the model is loaded.
+        loads_first: whether the server takes no connection before the model is loaded.
+        waits_for_others: whether other workers of this instance are not ready yet.
         open_requests: requests that wait for their answer.
     """
 
@@ -74,6 +77,9 @@ class Lifecycle:
         self._idle.set()
         self.failure: Exception | None = None
         self.stopping = False
+        self.on_ready: list[Callable[[], None]] = []
+        self.loads_first = False
+        self.waits_for_others = False
         self.open_requests = 0
 
     @property
@@ -85,7 +91,7 @@ class Lifecycle:
     async def lifespan(self, _app: Any) -> AsyncIterator[None]:
         """Start before the first request, stop after the last one."""
         self._loading = asyncio.create_task(self._load())
-        if self._on_failure is None:
+        if self._on_failure is None or self.loads_first:
             await self._loading
         try:
             yield
@@ -131,6 +137,8 @@ class Lifecycle:
             self._on_failure(error)
         else:
             self._log.start(self._model.files)
+            for tell in self.on_ready:
+                tell()
 
     async def _drain(self) -> None:
         try:

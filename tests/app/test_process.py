@@ -1,106 +1,20 @@
 """The real process: what it says, how it ends."""
 
 import json
-import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.fixtures_process import ROOT, START_SECONDS, post, wait_until_ready
+
 pytestmark = pytest.mark.e2e
-
-ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 90
-"""Generous: machines that test may be busy and without compiled modules."""
-
-Start = Callable[..., "Process"]
-
-
-class Process:
-    """A server process; its log is read as it comes."""
-
-    def __init__(self, command: list[str], variables: dict[str, str]) -> None:
-        self.process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=variables,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-        )
-        self.lines: list[str] = []
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            for line in list(self.lines):
-                if found := re.search(pattern, line):
-                    return found
-            if self.process.poll() is not None and not self._reader.is_alive():
-                break
-            time.sleep(0.02)
-        raise AssertionError(f"no line with {pattern}: {self.lines}")
-
-    @property
-    def address(self) -> str:
-        return self.wait_for(r"(?:listening|running) on (http://[^ ]+)")[1]
-
-    def end(self, number: int | None = None) -> int:
-        if number is not None:
-            self.process.send_signal(number)
-        code = self.process.wait(START_SECONDS)
-        self._reader.join()
-        return code
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.lines.append(line.rstrip("\n"))
-        self.process.stderr.close()
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """`start(PORT="abc")`: a server process with the words model and these variables beside the usual ones."""
-    folder = tmp_path / "models" / "words"
-    folder.mkdir(parents=True)
-    (folder / "words.txt").write_text("good\n")
-    started: list[Process] = []
-
-    def run(command: list[str] | None = None, **variables: str) -> Process:
-        usual = {
-            "MODEL_SOURCE": "local",
-            "LOCAL_MODEL_DIR": str(tmp_path / "models"),
-            "LOCAL_MODEL_NAME": "words",
-            "MODEL_LOADER": "tests.app.api.predictors:WordsPredictor",
-            "STATE_DIR": str(tmp_path / "state"),
-            "INFERENCE_LOG": "false",
-            "HOST": "127.0.0.1",
-            "PORT": "0",
-            "LOG_FORMAT": "text",
-        }
-        kept = {
-            name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")
-        }
-        process = Process(command or [sys.executable, "-m", "app"], kept | usual | variables)
-        started.append(process)
-        return process
-
-    yield run
-    for process in started:
-        if process.process.poll() is None:
-            process.end(signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +62,7 @@ def test_it_answers_while_loading_then_serves_and_ends_with_0(start):
         early = client.post("/predict", json={"text": "good"})
         assert early.status_code == 503
         assert early.headers["retry-after"]
-        _ready(client)
+        wait_until_ready(client)
         assert client.post("/predict", json={"text": "good"}).json()["sentiment"] == "Positive"
         assert client.head("/health/ready").status_code == 200
         assert process.end(signal.SIGTERM) == 0
@@ -159,9 +73,9 @@ def test_it_answers_while_loading_then_serves_and_ends_with_0(start):
 def test_a_request_in_flight_is_answered_before_the_end(start):
     process = start(MODEL_PARAMETERS='{"seconds": 1.5}')
     with httpx.Client(base_url=process.address, timeout=START_SECONDS) as client:
-        _ready(client)
+        wait_until_ready(client)
         with ThreadPoolExecutor(2) as threads:
-            replies = [threads.submit(_post, process.address) for _ in range(2)]
+            replies = [threads.submit(post, process.address) for _ in range(2)]
             while client.get("/api/v1/health").json()["waiting"] < 2:
                 time.sleep(0.02)
             process.process.send_signal(signal.SIGTERM)
@@ -172,9 +86,9 @@ def test_a_request_in_flight_is_answered_before_the_end(start):
 def test_what_takes_longer_than_the_time_to_stop_is_told_so(start):
     process = start(SHUTDOWN_SECONDS="2")
     with httpx.Client(base_url=process.address, timeout=START_SECONDS) as client:
-        _ready(client)
+        wait_until_ready(client)
         with ThreadPoolExecutor(1) as threads:
-            reply = threads.submit(_post, process.address, "wait")
+            reply = threads.submit(post, process.address, "wait")
             while not client.get("/api/v1/health").json()["waiting"]:
                 time.sleep(0.02)
             started = time.monotonic()
@@ -188,7 +102,7 @@ def test_a_client_that_never_sends_its_body_does_not_hold_the_end_up(start):
     process = start(SHUTDOWN_SECONDS="2")
     host, port = process.address.removeprefix("http://").split(":")
     with httpx.Client(base_url=process.address, timeout=START_SECONDS) as client:
-        _ready(client)
+        wait_until_ready(client)
         with socket.create_connection((host, int(port))) as slow:
             slow.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
             while client.get("/api/v1/health").json()["open_requests"] < 2:
@@ -215,7 +129,7 @@ def test_a_body_over_the_limit_is_refused_over_a_real_connection(start, framing)
     process = start(MAX_BODY_BYTES="2000")
     body = b'{"text": "' + b"x" * 3_000_000 + b'"}'
     with httpx.Client(base_url=process.address, timeout=START_SECONDS) as client:
-        _ready(client)
+        wait_until_ready(client)
         content = body if framing == "declared" else iter([body[:1_500_000], body[1_500_000:]])
         reply = client.post("/predict", content=content)
         assert reply.status_code == 413
@@ -245,14 +159,3 @@ def test_a_plain_server_ends_with_an_error_when_the_model_cannot_be_loaded(start
     assert process.end() == 3
     assert [line for line in process.lines if line.endswith("ERROR    these are no words")], process.lines
     assert not [line for line in process.lines if "Traceback" in line]
-
-
-def _post(address: str, text: str = "good") -> httpx.Response:
-    return httpx.post(f"{address}/predict", json={"text": text}, timeout=START_SECONDS)
-
-
-def _ready(client: httpx.Client) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while client.get("/health/ready").status_code != 200:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
