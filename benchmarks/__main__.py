@@ -5,9 +5,9 @@ import importlib
 import sys
 
 BENCHMARKS = {
-    "drift": "after how many texts of another kind the monitor tells, and how often it does so without a reason",
     "agreement": "real reviews through HTTP, against the same model called directly in TensorFlow",
     "cold_start": "from process start to the first right answer over HTTP, in parts, against a bare app",
+    "peers": "the same model, texts, engine and threads in other model servers",
     "serve": "throughput and latency over HTTP, against the same engine called directly",
 }
 
