@@ -15,7 +15,7 @@ STARTING := fastapi, joblib, loguru, onnxruntime, prometheus_client, pydantic_se
 	uvicorn, wandb
 
 .PHONY: help install install-dev install-ml install-tensorflow run wandb test test-fast test-without-tensorflow \
-	test-tensorflow test-cloud e2e lint format lock train benchmarks deploy easter clean
+	test-tensorflow test-cloud e2e lint format lock train benchmarks deploy deploy-local easter clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  \033[1m%-24s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,9 @@ benchmarks: $(VENV)/.test ## Run the benchmarks
 
 deploy: ## Build with Cloud Build and deploy to Cloud Run; needs gcloud, PROJECT and REGION
 	@exec sh deploy/deploy.sh
+
+deploy-local: ## Build the image and run it with Docker as Cloud Run would; EXTRAS=tensorflow for every loader
+	@exec sh deploy/local.sh
 
 easter: ## Something to look at
 	@python="$$(PYTHON='$(PYTHON)' sh scripts/find_python.sh)" && exec "$$python" scripts/easter.py

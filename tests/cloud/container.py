@@ -35,6 +35,13 @@ def engine_answers() -> bool:
         return False
 
 
+def a_free_port() -> int:
+    """Return a port of the loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def bridge_address() -> str:
     """Return the address of this machine on the engine's own network: what listens there is reached by containers."""
     place = json.loads(docker("network", "inspect", "bridge"))[0]["IPAM"]["Config"][0]
@@ -110,9 +117,7 @@ class Container:
 
     def __init__(self, image: str, terms: Terms, *options: str) -> None:
         """Prepare it; `options` are further ones of ``docker run``."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = a_free_port()
         self.name = f"marquee-contract-{uuid.uuid4().hex[:12]}"
         self.terms = terms
         memory = str(byte_count(terms.memory))

@@ -116,10 +116,20 @@ def _not_root(container: Container) -> None:
     assert "0" not in ids, f"the process runs as user and group {' and '.join(ids)}"
 
 
+def _wait_for_run(container: Container, seconds: float = 120) -> None:
+    """Wait until the inference log has its W&B run, which the first inference opens."""
+    deadline = time.monotonic() + seconds
+    while not (log := container.ask("GET", "/api/v1/health")[1]["inference_log"])["run"]:
+        assert time.monotonic() < deadline, f"no W&B run after {seconds:g} s: {log['reason']}"
+        time.sleep(0.2)
+
+
 def _stop_at_work(container: Container, text: str, report: Report) -> None:
     began = time.monotonic()
     assert container.ask("POST", "/predict", {"texts": [text] * 4})[0] == 200
     each = (time.monotonic() - began) / 4
+    if "WANDB_API_KEY" in container.terms.secrets:
+        _wait_for_run(container)
     # About two seconds of work, of the four that shutdown gives open requests.
     texts = [text] * max(4, min(128, int(2 / each)))
     answers: list[tuple[float, int, Any]] = []
