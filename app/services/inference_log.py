@@ -131,7 +131,7 @@ class InferenceLog:
         if self._settings.inference_log and self._files is not None and not self._closed:
             writer = self._start_thread(self._files)
             if writer is not None:
-                writer.alerts.append({"title": title[:64], "text": text, "level": level})
+                writer.trouble.alerts.append({"title": title[:64], "text": text, "level": level})
 
     def count_error(self, kind: str) -> None:
         """Count a request that ended without a prediction; the counts go to the run's summary. Never raises."""
@@ -167,6 +167,8 @@ class InferenceLog:
         state, reason, run = self._writing[0].status() if self._writing else ("idle", None, None)
         if self._spool.trouble is not None:
             state, reason = "degraded", f"{self._spool.trouble}: rows are kept in memory"
+        elif self._spool.full:
+            state, reason = "degraded", "the spool is full: rows are dropped"
         if not self._settings.inference_log:
             state, reason = "off", "INFERENCE_LOG=false"
         totals = self._counts.totals()

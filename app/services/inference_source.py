@@ -1,10 +1,18 @@
 """A spool as the writer sees it: what was sent and waits to be confirmed, and what comes next."""
 
 import json
+import shutil
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from loguru import logger
+
+from app.core.config import Settings
+from app.services import spool_folder
+from app.services.inference_counts import Counts
 from app.services.spool import Spool
+from app.services.spool_folder import Destination
 from app.services.spool_segments import Position
 
 WINDOW_PREFIX = b'{"window/'
@@ -109,6 +117,27 @@ class Source:
         lines, _ = self.spool.read(chunk.start, chunk.rows)
         wanted = (line for line in lines if chunk.batch is None or is_window(line))
         return any(row_id(line) not in found for line in wanted if readable(line))
+
+
+def adopted_sources(settings: Settings, counts: Counts) -> Iterator[Source]:
+    """Take up what ended processes left for the same project, and count it as found."""
+    parent, destination = settings.state_dir / "spool", Destination.of(settings)
+    try:
+        for folder in spool_folder.adopt(parent, destination):
+            spool = Spool.adopted(folder, destination)
+            if (client := folder.load_client()) is not None:
+                shutil.rmtree(client, ignore_errors=True)
+            if spool.torn:
+                counts.count_recovered("found", 1)
+                counts.count_recovered("dropped", 1)
+            if not spool.rows:
+                spool.close()
+                continue
+            counts.count_recovered("found", spool.rows)
+            logger.info("{} rows that an ended process left in {} are sent", spool.rows, folder.path)
+            yield Source(spool, own=False)
+    except OSError as error:
+        logger.warning("what ended processes left in {} cannot be read: {}", parent, error)
 
 
 def is_window(line: bytes) -> bool:

@@ -8,22 +8,20 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 
 from loguru import logger
 
 from app.core.config import Settings
 from app.core.errors import MarqueeError
-from app.services import spool_folder
 from app.services.artifact import ModelFiles
 from app.services.inference_counts import Counts
 from app.services.inference_delivery import Delivery, NoDiskError
 from app.services.inference_pace import HistoryPace
 from app.services.inference_run import OpenRun, RunLostError, run_request
-from app.services.inference_source import Source
+from app.services.inference_source import Source, adopted_sources
+from app.services.inference_trouble import Trouble
 from app.services.spool import Spool
-from app.services.spool_folder import Destination
 
 _MOST = 1_000
 _SENDS = 5
@@ -31,12 +29,12 @@ _TICK_SECONDS = 2.0
 _GATHER_SECONDS = 0.2
 _HURRY_SECONDS = 0.02
 _FINISH_SECONDS = 30
+_TROUBLED_FINISH_SECONDS = 10
 _END_SHARE = 0.6
 _LONG_LIFE_SECONDS = 600
 _MOST_OPEN_DELAY = 60
 _MOST_DEATH_DELAY = 600
 _NO_DISK_SECONDS = 30
-_MOST_ALERTS = 20
 
 
 class InferenceWriter:
@@ -45,7 +43,7 @@ class InferenceWriter:
     Attributes:
         wake: set when there are rows.
         hurry: whether somebody waits for rows to be confirmed.
-        alerts: what W&B is to tell people, oldest first; the last ones where they are too many.
+        trouble: what is wrong, and what W&B is to tell people.
         adopted_bytes: size on disk of what ended processes left.
     """
 
@@ -84,8 +82,7 @@ class InferenceWriter:
         self._deaths = 0
         self._next_try = 0.0
         self._no_disk_until = 0.0
-        self._reason: str | None = None
-        self._warned_of: str | None = None
+        self.trouble = Trouble()
         self._patience = 1.0
         self._closing = threading.Event()
         self._deadline = float("inf")
@@ -94,12 +91,13 @@ class InferenceWriter:
         self._over = False
         self.wake = threading.Event()
         self.hurry = False
-        self.alerts: deque[dict[str, str]] = deque(maxlen=_MOST_ALERTS)
         self.adopted_bytes = 0
 
     def run(self) -> None:
         """Send rows until the log is closed and all are sent, or its time is over."""
-        self._adopt()
+        for source in adopted_sources(self._settings, self._counts):
+            self._sources.append(source)
+            self.adopted_bytes += source.spool.size
         while not self._done():
             try:
                 self._step()
@@ -115,11 +113,11 @@ class InferenceWriter:
         """Return the state, its reason, and the open run's path, url and folder."""
         delivery = self._delivery
         if delivery is None:
-            opening = "a run is being opened" if self._own.waiting and not self._reason else None
-            return "degraded" if self._reason else "idle", self._reason or opening, None
+            opening = "a run is being opened" if self._own.waiting and not self.trouble.reason else None
+            return "degraded" if self.trouble.reason else "idle", self.trouble.reason or opening, None
         run = delivery.run
-        state = "degraded" if self._reason else "ok" if delivery.online else "offline"
-        return state, self._reason, {"path": run.path, "url": run.url, "folder": run.folder}
+        state = "degraded" if self.trouble.reason else "ok" if delivery.online else "offline"
+        return state, self.trouble.reason, {"path": run.path, "url": run.url, "folder": run.folder}
 
     @property
     def in_flight(self) -> int:
@@ -169,9 +167,10 @@ class InferenceWriter:
         if not self._closing.is_set():
             self.wake.wait(_HURRY_SECONDS if self.hurry else _TICK_SECONDS)
             self.wake.clear()
-        self._watch_spool()
+        self.trouble.watch(self._own.spool)
+        self._own.spool.save_memory()
         if self._delivery is not None:
-            reason = self._delivery.tend(self._pop_alerts(), hurry=self.hurry)
+            reason = self._delivery.tend(self.trouble.pop_alerts(), hurry=self.hurry)
             if reason is not None or self._delivery.over:
                 self._end(reason)
         self._switch_model()
@@ -207,7 +206,7 @@ class InferenceWriter:
             lines, start, end = source.peek(most)
         except OSError as error:
             rows = source.skip()
-            self._degrade(f"{rows} rows cannot be read from the spool: {error.strerror or error}")
+            self.trouble.begin(f"{rows} rows cannot be read from the spool: {error.strerror or error}")
             return True
         if not lines:
             return False
@@ -216,7 +215,7 @@ class InferenceWriter:
         except NoDiskError:
             self._no_disk_until = time.monotonic() + _NO_DISK_SECONDS
             return False
-        self._recover()
+        self.trouble.end()
         return True
 
     def _open(self) -> bool:
@@ -232,7 +231,7 @@ class InferenceWriter:
         except (RunLostError, MarqueeError, OSError) as error:
             self._failures += 1
             self._next_try = time.monotonic() + min(2**self._failures, _MOST_OPEN_DELAY)
-            self._degrade(f"no run could be opened: {error}")
+            self.trouble.begin(f"no run could be opened: {error}")
             return False
         self._runs += 1
         self._failures = 0
@@ -256,7 +255,8 @@ class InferenceWriter:
         """Finish the run: it is full or old, or, for a reason, of no more use."""
         assert self._delivery is not None
         ended = self._delivery
-        seconds = min(_FINISH_SECONDS, max(self._deadline - time.monotonic(), 0))
+        most = _FINISH_SECONDS if reason is None else _TROUBLED_FINISH_SECONDS
+        seconds = min(most, max(self._deadline - time.monotonic(), 0))
         complete = ended.close(seconds)
         if not complete:
             self._lose(reason or "W&B did not show all rows of the run")
@@ -269,7 +269,7 @@ class InferenceWriter:
         """Give the run up; the next one gets what it did not deliver."""
         lost, self._delivery = self._delivery, None
         if lost is None:
-            self._degrade(reason)
+            self.trouble.begin(reason)
             return
         lost.kill()
         self._forget(lost)
@@ -284,7 +284,7 @@ class InferenceWriter:
             return
         self._deaths = 1 if time.monotonic() - ended.since > _LONG_LIFE_SECONDS else self._deaths + 1
         self._next_try = time.monotonic() + min(2 ** (self._deaths - 1), _MOST_DEATH_DELAY)
-        self._degrade(reason)
+        self.trouble.begin(reason)
 
     def _switch_model(self) -> None:
         while self._models and self._own.taken >= self._models[0][0]:
@@ -292,33 +292,12 @@ class InferenceWriter:
             if self._delivery is not None:
                 self._end(None)
 
-    def _adopt(self) -> None:
-        """Take up what ended processes left for the same project."""
-        parent, destination = self._settings.state_dir / "spool", Destination.of(self._settings)
-        try:
-            for folder in spool_folder.adopt(parent, destination):
-                spool = Spool.adopted(folder, destination)
-                if (client := folder.load_client()) is not None:
-                    shutil.rmtree(client, ignore_errors=True)
-                if spool.torn:
-                    self._counts.count_recovered("found", 1)
-                    self._counts.count_recovered("dropped", 1)
-                if not spool.rows:
-                    spool.close()
-                    continue
-                self._sources.append(Source(spool, own=False))
-                self._counts.count_recovered("found", spool.rows)
-                self.adopted_bytes += spool.size
-                logger.info("{} rows that an ended process left in {} are sent", spool.rows, folder.path)
-        except OSError as error:
-            logger.warning("what ended processes left in {} cannot be read: {}", parent, error)
-
     def _close(self) -> None:
         """Finish the last run in the time that is left, and let go of what ended processes left."""
         delivery = self._delivery
         if delivery is not None and not self._over:
             try:
-                delivery.tend(self._pop_alerts(), hurry=False)
+                delivery.tend(self.trouble.pop_alerts(), hurry=False)
                 complete = delivery.close(min(self._deadline - time.monotonic(), _FINISH_SECONDS))
             except RunLostError as error:
                 complete = False
@@ -334,27 +313,3 @@ class InferenceWriter:
         """Delete what the client kept of a run: the spool has what W&B lacks. An offline run is all that there is."""
         if ended.online:
             shutil.rmtree(ended.run.folder, ignore_errors=True)
-
-    def _pop_alerts(self) -> Iterator[dict[str, str]]:
-        while self.alerts:
-            yield self.alerts[0]
-            self.alerts.popleft()
-
-    def _degrade(self, reason: str) -> None:
-        if self._reason is None:
-            logger.warning("the inference log is degraded, predictions go on: {}", reason)
-            self.alerts.append({"title": "inference log degraded", "text": reason, "level": "WARN"})
-        self._reason = reason
-
-    def _recover(self) -> None:
-        if self._reason is not None:
-            logger.info("the inference log works again")
-            self._reason = None
-
-    def _watch_spool(self) -> None:
-        """Tell once that rows are in memory only, or dropped; move them to the disk when it takes them again."""
-        spool = self._own.spool
-        if spool.trouble is not None and spool.trouble != self._warned_of:
-            logger.warning("inferences are kept in memory only: {}", spool.trouble)
-        self._warned_of = spool.trouble
-        spool.save_memory()

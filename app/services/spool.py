@@ -26,6 +26,7 @@ class Spool:
         appended: rows that were taken, from the start.
         confirmed: rows of these that were given up again by `confirm` or `skip`.
         trouble: why rows are kept in memory only; None while the disk takes them.
+        full: whether the last row was refused for want of room.
         torn: whether the last row that a crashed process left was incomplete; it is not there any more.
     """
 
@@ -54,6 +55,7 @@ class Spool:
         self.appended = 0
         self.confirmed = 0
         self.trouble: str | None = None
+        self.full = False
         self.torn = False
 
     @classmethod
@@ -110,7 +112,8 @@ class Spool:
         with self._lock:
             if self._closed:
                 return "stopped"
-            if self.size + others + len(line) > self._limit:
+            self.full = self.size + others + len(line) > self._limit
+            if self.full:
                 return "spool-full"
             if time.monotonic() < self._retry_at or not self._append_to_file(line):
                 if self.in_memory >= self._memory_limit:

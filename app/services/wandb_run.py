@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from app.core.errors import StorageError
 from app.core.folders import ensure_writable, scratch_folder
 from app.services.inference_run import RunLostError, RunRequest, Stored
 from app.services.wandb_client import client_environment, inherited_environment
@@ -99,11 +100,11 @@ class WandbRun:
         self._processes: list[int] = []
         self._online = request.online
         with contextlib.ExitStack() as stack:
-            ensure_writable(request.folder, "STATE_DIR")
+            folder = self._folder(request.folder, stack)
             # Both are of use only while the child lives: the client's cache, and what it complained of last.
-            client = stack.enter_context(scratch_folder(request.folder)).resolve()
+            client = stack.enter_context(scratch_folder(folder)).resolve()
             self._complaints = stack.enter_context(tempfile.TemporaryFile())
-            self._child = self._start(request, client)
+            self._child = self._start(request, folder, client)
             self._leftovers = stack.pop_all()
         try:
             self._send(json.dumps({"open": _opening(request)}).encode(), _IMPORT_SECONDS)
@@ -113,8 +114,8 @@ class WandbRun:
         except BaseException:
             self.kill()
             # The client leaves a folder without rows; over a long outage there would be many.
-            for folder in request.folder.glob(f"wandb/*-{request.run['id']}"):
-                shutil.rmtree(folder, ignore_errors=True)
+            for left in folder.glob(f"wandb/*-{request.run['id']}"):
+                shutil.rmtree(left, ignore_errors=True)
             raise
         self.path: str | None = opened["path"]
         self.url: str | None = opened["url"]
@@ -197,10 +198,20 @@ class WandbRun:
                     stream.close()
         self._leftovers.close()
 
-    def _start(self, request: RunRequest, client: Path) -> "subprocess.Popen[bytes]":
+    def _folder(self, wanted: Path, stack: contextlib.ExitStack) -> Path:
+        """Return a folder for the client: a temporary one where the state's cannot be written, unless it must last."""
+        try:
+            ensure_writable(wanted, "STATE_DIR")
+        except StorageError:
+            if not self._online:
+                raise
+            return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="marquee-")))
+        return wanted
+
+    def _start(self, request: RunRequest, folder: Path, client: Path) -> "subprocess.Popen[bytes]":
         environment = {name: value for name, value in inherited_environment().items() if name not in _OTHERS}
         environment |= client_environment(client, request.base_url)
-        environment["WANDB_DIR"] = str(request.folder.resolve())
+        environment["WANDB_DIR"] = str(folder.resolve())
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
         for name in ("CACHE", "DATA", "CONFIG", "ARTIFACT"):
             Path(environment[f"WANDB_{name}_DIR"]).mkdir(parents=True, exist_ok=True)
