@@ -3,16 +3,20 @@
 import json
 from html import escape
 
-from .records import Collection, Run
+from .curves import curves, tables
+from .records import Artifact, Collection, Run
 from .state import Store
 
 LAST_ROWS = 5
+CARD = "README.md"
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem }
 table { border-collapse: collapse; width: 100% } td, th { text-align: left; padding: .25rem .6rem .25rem 0 }
 th { border-bottom: 1px solid #999 } td { border-bottom: 1px solid #ddd; vertical-align: top }
 pre { background: #f5f5f5; padding: .5rem; overflow-x: auto; margin: .25rem 0 } .quiet { color: #666 }
+.curves { display: flex; flex-wrap: wrap; gap: 1rem } figure { margin: .5rem 0; width: 13rem; font-size: 13px }
+svg { background: #f5f5f5; display: block } polyline { fill: none; stroke: #23798c; stroke-width: 2 }
 """
 
 
@@ -43,6 +47,9 @@ def _run(store: Store, run: Run) -> str:
         + (f"<p>uses {escape(inputs)}</p>" if inputs else "")
         + alerts
         + f"<pre>config {escape(json.dumps(run.config_values))}</pre>"
+        + f"<pre>summary {escape(json.dumps(run.summary_values))}</pre>"
+        + curves(run)
+        + tables(run, store.blobs)
         + (f"<pre>{escape(rows)}</pre>" if rows else _nothing("No row yet."))
         + "</section>"
     )
@@ -57,6 +64,23 @@ def _collection(store: Store, collection: Collection) -> str:
         rows += "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
     head = "<tr><th>version</th><th>aliases</th><th>state</th><th>digest</th><th>files</th></tr>"
     kind = "linked" if collection.portfolio else "logged"
+    newest = store.artifacts[collection.members[-1].artifact_id] if collection.members else None
     return (
         f"<h3>{escape(collection.path)} ({escape(collection.type)}, {kind})</h3><table>{head}{rows}</table>"
+        + (_facts(store, newest) if newest else "")
+    )
+
+
+def _facts(store: Store, artifact: Artifact) -> str:
+    """What the newest version says of itself: where it is from, its metadata, its card."""
+    facts = [artifact.description, f"logged by {artifact.run}" if artifact.run else None]
+    card = artifact.files.get(CARD)
+    return (
+        f"<p>{escape(' · '.join(fact for fact in facts if fact))}</p>"
+        f"<pre>metadata {escape(json.dumps(artifact.metadata_values))}</pre>"
+        + (
+            f"<details><summary>{CARD}</summary><pre>{escape(store.blobs.read(str(card)).decode())}</pre></details>"
+            if store.blobs.exists(card)
+            else ""
+        )
     )

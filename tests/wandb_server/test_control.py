@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,30 @@ def test_the_page_shows_rows_and_aliases(wandb_server: WandbServer, wandb_as: Cl
     assert "<b>" not in page
     assert re.search(r"v0</td><td>latest, production", page)
     assert "uses acme/reviews/sentiment" in page
+
+
+def test_the_page_shows_a_training_and_the_card_of_its_model(
+    wandb_server: WandbServer, wandb_as: ClientAs
+) -> None:
+    wandb_server.publish(
+        "acme/reviews/sentiment",
+        {"README.md": b"# A <card>"},
+        metadata={"metrics": {"validation": {"accuracy": 0.931}}},
+    )
+    with wandb_as() as wandb, wandb.init(project="reviews", config={"data": "sha256:abc"}) as run:
+        for loss in (0.75, 0.5, 0.25):
+            run.log({"train/loss": loss, "note": "no number"})
+        run.log({"validation/confusion": wandb.Table(["truth", "negative"], [["negative", 17]])})
+        run.summary["temperature"] = 1.5
+    with urllib.request.urlopen(wandb_server.url, timeout=10) as answer:
+        page = answer.read().decode()
+    assert "# A &lt;card&gt;" in page
+    assert escape('"accuracy": 0.931') in page
+    assert escape('"data": "sha256:abc"') in page
+    assert escape('"temperature": 1.5') in page
+    (curve,) = re.findall(r"<figcaption>(.*?)</figcaption>.*?points=\"(.*?)\".*?last (.*?)<", page)
+    assert curve == ("train/loss", "0.0,0.0 105.0,35.0 210.0,70.0", "0.25")
+    assert "<td>negative</td><td>17</td>" in page
 
 
 def test_help_and_a_taken_port_are_explained() -> None:
