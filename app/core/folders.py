@@ -13,18 +13,19 @@ from app.core.errors import StorageError
 _SCRATCH_SUFFIX = ".partial"
 
 
-def ensure_writable(folder: Path, variable: str) -> None:
+def ensure_writable(folder: Path, variable: str, *, private: bool = False) -> None:
     """Make `folder` if it is missing, and try to write there.
 
     Args:
         folder: the folder.
         variable: the setting that names it, for the message.
+        private: make it for this user alone. A folder that is there already keeps its mode.
 
     Raises:
         StorageError: it cannot be made or written to.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return
     except OSError as error:

@@ -78,7 +78,7 @@ def resolve_version(settings: Settings, cancelled: threading.Event | None = None
     Raises:
         StartupError: as `obtain_model`.
     """
-    ensure_writable(settings.state_dir, "STATE_DIR")
+    ensure_writable(settings.state_dir, "STATE_DIR", private=True)
     deadline = time.monotonic() + settings.registry_timeout_seconds
     with scratch_folder(settings.state_dir) as scratch:
         answer = call_client(
@@ -167,7 +167,7 @@ def _from_registry(settings: Settings, cancelled: threading.Event | None) -> Mod
     if settings.pinned and (copy := _pinned_copy(settings)):
         return copy
     question = _question(settings)
-    ensure_writable(settings.state_dir, "STATE_DIR")
+    ensure_writable(settings.state_dir, "STATE_DIR", private=True)
     ensure_writable(folder, "LOCAL_MODEL_DIR")
     # A pinned version gets here only if its copy on disk is not to be used.
     known, attempts = {} if settings.pinned else store.digests(), 2

@@ -17,6 +17,7 @@ from app.services.familiarity import PairFilter, filter_of
 from app.services.outputs import softmax
 from app.services.predictor import LoadContext, Predictor
 from app.services.text import EncodedText, TextEncoder, average_windows, clean
+from app.services.tokenizer_file import check_tokenizer
 
 SMOKE_TEXT = "A warm, funny and beautifully acted film."
 TOKENIZER_NAME = "tokenizer.json"
@@ -246,6 +247,8 @@ def load_encoder(folder: Path, context: LoadContext, config: dict[str, Any]) -> 
     """
     policy = context.manifest.preprocessing.windows()
     try:
+        if (folder / TOKENIZER_NAME).is_file():
+            check_tokenizer(folder / TOKENIZER_NAME)
         encoder = TextEncoder.from_file(folder / TOKENIZER_NAME, policy)
     except ValueError as error:
         raise ModelLoadError(str(error)) from error

@@ -73,16 +73,19 @@ def _sizes(content: Any, name: str) -> list[int]:
 
     sizes: list[int] = []
 
-    def look(path: str, link: Any) -> None:
+    def look(path: str, link: Any) -> str | None:
+        """Note an array; return what ends the visit."""
         if isinstance(link, h5py.ExternalLink):
-            raise ModelLoadError(f"{name} points to another file at {path[:100]}: save the model whole")
+            return f"points to another file at {path[:100]}"
         item = content[path] if isinstance(link, h5py.HardLink) else None
         if isinstance(item, h5py.Dataset):
             if item.external or item.is_virtual:
-                raise ModelLoadError(f"{name} keeps {path[:100]} in another file: save the model whole")
+                return f"keeps {path[:100]} in another file"
             sizes.append(int(item.nbytes))
+        return None
 
-    content.visititems_links(look)
+    if problem := content.visititems_links(look):
+        raise ModelLoadError(f"{name} {problem}: save the model whole")
     return sizes
 
 
