@@ -114,6 +114,7 @@ class Inference:
             }
             self._log.record(row)
             self._monitor.observe(row)
+        await self._log.settle()
         return written
 
     def _limit(self, items: list[Any]) -> None:

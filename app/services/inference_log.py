@@ -140,9 +140,11 @@ class InferenceLog:
     async def settle(self) -> bool:
         """Wait until W&B has all that was recorded so far, at most INFERENCE_LOG_WAIT_SECONDS; whether it has.
 
-        Returns at once where that is 0. Use it before a reply after which the platform takes the CPU away.
+        Returns at once where that is 0, and never takes more than half of what a request may take. Use it before a
+        reply after which the platform takes the CPU away.
         """
-        seconds, writing = self._settings.inference_log_wait_seconds, self._writing
+        seconds = min(self._settings.inference_log_wait_seconds, self._settings.request_timeout_seconds / 2)
+        writing = self._writing
         if not seconds or writing is None:
             return False
         writer, spool = writing[0], self._spool
