@@ -1,10 +1,11 @@
 """Set a project up for the build files, once or again: what is there already is left, or brought up to date."""
 
 import argparse
+import json
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +67,7 @@ class Setup:
         self._plan = plan
         self._dry_run = dry_run
         self._place = ("--project", plan.project)
+        self._found: dict[tuple[str, ...], set[str]] = {}
 
     def run(self) -> None:
         """Do it all, in the order in which one thing needs another.
@@ -153,67 +155,40 @@ class Setup:
             "_RUN_ACCOUNT": plan.run_account,
             **plan.substitutions,
         }
-        scheduled = {name: value for name, value in substitutions.items() if name not in PUSH_ONLY}
-        second_generation = plan.source.startswith("projects/")
         owner, _, name = plan.source.partition("/")
-        pushed = (
-            [f"--repository={plan.source}"]
-            if second_generation
-            else [f"--repo-owner={owner}", f"--repo-name={name}"]
-        )
-        by_hand = (
-            [f"--repository={plan.source}"]
-            if second_generation
-            else [f"--repo=https://github.com/{plan.source}", "--repo-type=GITHUB"]
-        )
+        place: dict[str, str] = {"uri": f"https://github.com/{plan.source}", "repoType": "GITHUB"}
+        pushes: dict[str, Any] = {"push": {"branch": f"^{plan.branch}$"}}
+        if plan.source.startswith("projects/"):
+            place = {"repository": plan.source}
+            event = {"repositoryEventConfig": {"repository": plan.source, **pushes}}
+        else:
+            event = {"github": {"owner": owner, "name": name, **pushes}}
         self._trigger(
-            "github",
-            f"{plan.service}-push",
-            [*pushed, f"--branch-pattern=^{plan.branch}$", "--build-config=cloudbuild.yaml"],
-            {"_REPOSITORY": plan.repository, **substitutions},
+            "push",
+            {**event, "filename": "cloudbuild.yaml"},
+            {"_REPOSITORY": plan.repository, **_without(substitutions, SCHEDULE_ONLY)},
         )
+        head = f"refs/heads/{plan.branch}"
         self._trigger(
-            "manual",
-            f"{plan.service}-schedule",
-            [*by_hand, f"--branch={plan.branch}", "--build-config=cloudbuild-scheduled.yaml"],
-            scheduled,
+            "schedule",
+            {
+                "sourceToBuild": {**place, "ref": head},
+                "gitFileSource": {**place, "path": "cloudbuild-scheduled.yaml", "revision": head},
+            },
+            _without(substitutions, PUSH_ONLY),
         )
 
-    def _trigger(self, kind: str, name: str, flags: list[str], substitutions: dict[str, str]) -> None:
+    def _trigger(self, kind: str, event: dict[str, Any], substitutions: dict[str, str]) -> None:
+        """Make a trigger, or make the one of that name what it should be: `import` does either."""
         plan = self._plan
-        place = ("--region", plan.region)
-        there = self._there(("builds", "triggers"), name, *place)
-        separator = next(
-            sign for sign in "|~%@" if not any(sign in value for value in substitutions.values())
-        )
-        pairs = f"^{separator}^" + separator.join(f"{key}={value}" for key, value in substitutions.items())
-        account = (
-            f"--service-account=projects/{plan.project}/serviceAccounts/{plan.address(plan.build_account)}"
-        )
-        if there:
-            self._do(
-                "builds",
-                "triggers",
-                "update",
-                kind,
-                name,
-                *place,
-                *flags,
-                account,
-                f"--update-substitutions={pairs}",
-            )
-        else:
-            self._do(
-                "builds",
-                "triggers",
-                "create",
-                kind,
-                f"--name={name}",
-                *place,
-                *flags,
-                account,
-                f"--substitutions={pairs}",
-            )
+        content = {
+            "name": f"{plan.service}-{kind}",
+            **event,
+            "serviceAccount": f"projects/{plan.project}/serviceAccounts/{plan.address(plan.build_account)}",
+            "substitutions": substitutions,
+        }
+        place = ("--region", plan.region, "--source=/dev/stdin")
+        self._do("builds", "triggers", "import", *place, text=json.dumps(content, indent=2) + "\n", show=True)
 
     def _job(self) -> None:
         """Have the manual trigger run on schedule; with an OAuth token, as Google's own APIs want it."""
@@ -249,34 +224,53 @@ class Setup:
     # One thing
 
     def _make(
-        self, group: Sequence[str], resource: str, *place: str, create: Sequence[str], name: str = ""
+        self, group: tuple[str, ...], resource: str, *place: str, create: Sequence[str], name: str = ""
     ) -> None:
         if not self._there(group, resource, *place):
             self._do(*group, "create", name or resource, *place, *create)
 
-    def _bind(self, group: Sequence[str], resource: str, member: str, role: str, *place: str) -> None:
+    def _bind(self, group: tuple[str, ...], resource: str, member: str, role: str, *place: str) -> None:
         """Binding twice is binding once."""
         self._do(
             *group, "add-iam-policy-binding", resource, *place, f"--member={member}", f"--role=roles/{role}"
         )
 
-    def _there(self, group: Sequence[str], name: str, *place: str) -> bool:
+    def _there(self, group: tuple[str, ...], name: str, *place: str) -> bool:
         """Whether a thing is there. A dry run asks nobody, and takes it that nothing is."""
         if self._dry_run:
             return False
-        command = ["gcloud", *group, "list", *place, *self._place, "--quiet", "--format=value(name,email)"]
-        return any(name in (word, word.rpartition("/")[2]) for word in run(command).split())
+        if group not in self._found:
+            command = [
+                "gcloud",
+                *group,
+                "list",
+                *place,
+                *self._place,
+                "--quiet",
+                "--format=value(name,email)",
+            ]
+            self._found[group] = set(run(command).split())
+        return any(name in (word, word.rpartition("/")[2]) for word in self._found[group])
 
-    def _do(self, *arguments: str, text: str | None = None) -> None:
+    def _do(self, *arguments: str, text: str | None = None, show: bool = False) -> None:
+        """Print a command, with its standard input where that may be shown, and run it."""
         command = ["gcloud", *arguments, *self._place, "--quiet"]
-        sys.stdout.write(shlex.join(command) + "\n")
+        line = shlex.join(command) + (f" <<'END'\n{text}END" if show else "")
+        sys.stdout.write(line + "\n")
         sys.stdout.flush()
         if not self._dry_run:
             run(command, text=text)
 
 
+def _without(substitutions: dict[str, str], names: Collection[str]) -> dict[str, str]:
+    return {name: value for name, value in substitutions.items() if name not in names}
+
+
 PUSH_ONLY = {"_REPOSITORY", "_IMAGE", "_IMAGE_URL", "_REVISION", "_EXTRAS", "_BAKE_MODEL", "_TEST_ARGS"}
 """Substitutions that only cloudbuild.yaml has."""
+
+SCHEDULE_ONLY = {"_IMAGE_FROM"}
+"""Substitutions that only cloudbuild-scheduled.yaml has."""
 
 
 def add_command(commands: Any) -> None:

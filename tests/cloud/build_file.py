@@ -241,8 +241,12 @@ def gcloud_problems(build: Build) -> list[str]:
             continue
         command = shlex.join(["gcloud", *step.args])
         checked = subprocess.run(
-            ["gcloud", "meta", "lint-gcloud-commands", f"--command-string={command}", "--format=json"],
+            ["gcloud", "meta", "lint-gcloud-commands", f"--command-string={command}"],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
-        problems += [item["error_message"] for item in json.loads(checked.stdout) if not item["success"]]
+        problems += [
+            item["error_message"]
+            for item in json.loads(checked.stdout.partition("\n")[0])
+            if not item["success"]
+        ]
     return problems
