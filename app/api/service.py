@@ -136,10 +136,15 @@ class Service:
         return ModelIdentity(name=files.model.name, version=files.model.version, digest=files.model.digest)
 
     def _check(self) -> Check | None:
-        check = self.server.check
-        if check is None:
+        check, files = self.server.check, self.server.files
+        if check is None or files is None:
             return None
-        return Check(kind=check.kind, examples=check.examples, largest_difference=check.largest_difference)
+        return Check(
+            kind=check.kind,
+            examples=check.examples,
+            largest_difference=check.largest_difference,
+            warnings=list(files.warnings),
+        )
 
 
 def service_of(request: Request) -> Service:

@@ -39,6 +39,9 @@ class Check(BaseModel):
     largest_difference: float | None = Field(
         description="Largest difference of a probability from the expected one."
     )
+    warnings: list[str] = Field(
+        description="What its loader warned of, such as a pickle of another library version."
+    )
 
 
 class Refresh(BaseModel):

@@ -112,6 +112,7 @@ class ModelFiles:
         manifest: its description; defaults where it brought none.
         has_manifest: whether it brought one.
         artifact: the registry's full name with version, such as ``acme/reviews/sentiment:v7``; None otherwise.
+        warnings: what its loader warned of, such as a pickle of another library version.
     """
 
     path: Path
@@ -120,6 +121,7 @@ class ModelFiles:
     manifest: Manifest
     has_manifest: bool
     artifact: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def read_manifest(folder: Path) -> Manifest | None:

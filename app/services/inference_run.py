@@ -133,6 +133,7 @@ def run_request(settings: Settings, files: ModelFiles, instance: str, number: in
         "model_source": files.source,
         "artifact": files.artifact,
         "loader": loader or "auto",
+        "model_warnings": list(files.warnings) or None,
         "instance": instance,
         "sample": settings.inference_log_sample,
         "app_version": __version__,

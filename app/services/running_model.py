@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.core.config import Settings
@@ -52,6 +52,7 @@ def load_checked(
     loaded = time.perf_counter()
     tell("the model is being checked")
     check = check_model(predictor, files)
+    files = replace(files, warnings=tuple(predictor.describe().get("warnings") or ()))
     return CheckedModel(
         files, predictor, check, {"load": loaded - started, "check": time.perf_counter() - loaded}
     )

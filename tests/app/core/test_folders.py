@@ -51,3 +51,10 @@ def test_a_locked_folder_makes_others_wait(tmp_path: Path) -> None:
         with pytest.raises(subprocess.TimeoutExpired):
             other.communicate(timeout=0.5)
     assert other.communicate(timeout=60)[0] == b"in\n"
+
+
+def test_a_private_folder_is_for_this_user_alone(tmp_path: Path) -> None:
+    ensure_writable(tmp_path / "state", "STATE_DIR", private=True)
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+    ensure_writable(tmp_path / "models", "LOCAL_MODEL_DIR")
+    assert (tmp_path / "models").stat().st_mode & 0o050 == 0o050

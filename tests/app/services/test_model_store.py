@@ -13,7 +13,9 @@ from tests.wandb_server import WandbServer
 
 
 @pytest.mark.usefixtures("quick_client")
-@pytest.mark.parametrize("harm", ["bytes", "missing", "extra", "link", "linked folder", "record"])
+@pytest.mark.parametrize(
+    "harm", ["bytes", "missing", "extra", "link", "hard link", "linked folder", "record"]
+)
 def test_a_damaged_copy_is_downloaded_again(
     model: WandbServer, pull_settings: SettingsOf, harm: str, tmp_path: Path, log_lines: list[str]
 ) -> None:
@@ -27,6 +29,8 @@ def test_a_damaged_copy_is_downloaded_again(
     elif harm == "link":
         (folder / "model.bin").rename(tmp_path / "elsewhere")
         (folder / "model.bin").symlink_to(tmp_path / "elsewhere")
+    elif harm == "hard link":
+        (tmp_path / "elsewhere").hardlink_to(folder / "model.bin")
     elif harm == "linked folder":
         folder.rename(tmp_path / "elsewhere")
         folder.symlink_to(tmp_path / "elsewhere")

@@ -242,3 +242,35 @@ def test_the_embedded_model_is_served_when_nothing_is_configured(
 
 
 # The process of its own
+
+
+@pytest.mark.usefixtures("quick_client")
+def test_an_artifact_larger_than_allowed_is_refused_before_the_download(
+    model: WandbServer, pull_settings: SettingsOf
+) -> None:
+    size = sum(map(len, FILES.values()))
+    refused(
+        pull_settings(model_max_bytes=size - 1), errors.ArtifactContentError, "MODEL_MAX_BYTES", f"{PATH}:v0"
+    )
+    assert model.calls("download") == []
+    assert content(obtain_model(pull_settings(model_max_bytes=size)).path) == FILES
+
+
+@pytest.mark.usefixtures("quick_client")
+@pytest.mark.parametrize("name", ["C:model.bin", "NUL", "MODEL.bin"])
+def test_a_file_name_that_means_another_place_or_file_is_refused(
+    wandb_server: WandbServer, pull_settings: SettingsOf, name: str
+) -> None:
+    wandb_server.publish(PATH, {**FILES, name: b"x"})
+    refused(pull_settings(), errors.ArtifactContentError, name)
+
+
+def test_a_child_gets_no_secret_by_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    from app.services.wandb_client import inherited_environment
+
+    for name in ("WANDB_API_KEY", "wandb_api_key", "LOG_HASH_KEY", "API_KEYS", "FEEDBACK_KEY"):
+        monkeypatch.setenv(name, "recognisable")
+    monkeypatch.setenv("HARMLESS", "kept")
+    kept = inherited_environment()
+    assert kept["HARMLESS"] == "kept"
+    assert "recognisable" not in kept.values()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn
 from sklearn.cluster import KMeans
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
@@ -18,11 +19,18 @@ from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC, LinearSVC
 
-from app.core.errors import InvalidInputError, ModelLoadError, PredictionFailedError
+from app.core.errors import (
+    ConfigurationError,
+    DigestMismatchError,
+    InvalidInputError,
+    ModelLoadError,
+    PredictionFailedError,
+)
 from app.models.prediction import TabularRequest
 from app.services.artifact import Golden, GoldenExample, Manifest
 from app.services.golden import check_model
 from app.services.predictor import load_predictor
+from app.services.registry import obtain_model
 from tests.models import model_files, settings_for, tiny_joblib, tiny_tabular
 from tests.models.numbers import NAMES, ROWS, classifier
 from tests.models.pipeline import HARSH, KIND, dump, text_pipeline
@@ -320,3 +328,58 @@ def test_several_pickles_are_refused(tmp_path):
     dump(text_pipeline(), tmp_path)
     dump(text_pipeline(), tmp_path, "vectorizer.pkl")
     assert "there must be one pickle, and there are 2: model.pkl, vectorizer.pkl" in refusal(tmp_path)
+
+
+# What a pickle needs beside its bytes.
+
+
+def skewed(folder: Path, monkeypatch) -> Path:
+    """A pickle that another scikit-learn wrote."""
+    import sklearn.base
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sklearn.base, "__version__", "0.1.2")
+        return tiny_joblib(folder)
+
+
+def test_a_pickle_of_another_version_is_served_with_a_warning_that_names_both(tmp_path, monkeypatch):
+    warnings.simplefilter("ignore", InconsistentVersionWarning)
+    predictor = load(skewed(tmp_path, monkeypatch))
+    assert any("0.1.2" in line and sklearn.__version__ in line for line in predictor.describe()["warnings"])
+
+
+def test_a_pickle_of_another_version_stops_the_start_where_that_is_asked(tmp_path, monkeypatch):
+    warnings.simplefilter("ignore", InconsistentVersionWarning)
+    message = refusal(skewed(tmp_path, monkeypatch), pickle_version_skew="refuse")
+    assert "0.1.2" in message
+    assert sklearn.__version__ in message
+    assert "PICKLE_VERSION_SKEW=warn" in message
+    tiny_joblib(tmp_path)
+    assert load(tmp_path, pickle_version_skew="refuse").labels == ("negative", "positive")
+
+
+def test_a_pickle_that_every_user_may_change_is_warned_of(tmp_path, log_lines):
+    folder = tiny_joblib(tmp_path / "model")
+    load(folder)
+    assert log_lines == []
+    for place in (folder / "model.pkl", folder):
+        mode = place.stat().st_mode
+        place.chmod(mode | 0o002)
+        load(folder)
+        assert log_lines == [
+            f"WARNING {place} can be written by every user, and a pickle in it runs code: chmod o-w it\n"
+        ]
+        log_lines.clear()
+        place.chmod(mode)
+
+
+def test_a_local_pickle_is_read_only_if_its_digest_was_given(tmp_path):
+    tiny_joblib(tmp_path / "model")
+    values = {"model_source": "local", "local_model_dir": tmp_path, "local_model_name": "model"}
+    with pytest.raises(ConfigurationError, match="MODEL_DIGEST=") as caught:
+        obtain_model(settings_for("joblib", **values))
+    digest = str(caught.value).rpartition("=")[2]
+    assert obtain_model(settings_for("joblib", **values, model_digest=digest)).model.digest == digest
+    (tmp_path / "model" / "model.pkl").write_bytes(b"another")
+    with pytest.raises(DigestMismatchError):
+        obtain_model(settings_for("joblib", **values, model_digest=digest))
