@@ -15,6 +15,10 @@ TARGETS = set(re.findall(r"^([a-z][a-z0-9-]*):", MAKEFILE, re.MULTILINE))
 NAMED = re.compile(r"(?:[`(]|^\s*(?:\$ )?)(?:[A-Z_]+=\S+ )*make ([a-z][a-z0-9-]*)", re.MULTILINE)
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
+needs_make = pytest.mark.skipif(
+    shutil.which("make") is None, reason="make is not installed, as in the image of the tests"
+)
+
 OFFLINE = """
 import sys
 def refuse(event, arguments):
@@ -56,6 +60,7 @@ def test_every_target_that_a_document_or_a_message_names_exists() -> None:
     assert {name: path for name, path in named.items() if name not in TARGETS} == {}
 
 
+@needs_make
 def test_help_is_the_default_and_lists_every_target_with_its_purpose() -> None:
     reply = run("make")
     assert reply.returncode == 0, reply.stderr
@@ -70,6 +75,7 @@ def test_every_target_is_phony() -> None:
     assert set(phony[1].split()) == TARGETS
 
 
+@needs_make
 def test_easter_shows_what_is_configured_without_the_network(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(OFFLINE, "utf-8")
     reply = run(
@@ -123,6 +129,7 @@ def test_missing_python_is_told_in_words(tmp_path: Path, named: str) -> None:
     assert "Python 3.11" in reply.stderr
 
 
+@needs_make
 def test_lock_without_poetry_says_how_to_get_it() -> None:
     reply = run("make", "lock", "POETRY=/nowhere/poetry")
     assert reply.returncode != 0
@@ -174,7 +181,9 @@ def test_deploy_names_what_was_not_committed(checkout: Path) -> None:
 
 def test_deploy_outside_of_a_checkout_is_refused(checkout: Path) -> None:
     shutil.rmtree(checkout / ".git")
-    reply = deploy(checkout, PROJECT="films", REGION="europe-west1", GIT_CEILING_DIRECTORIES=str(checkout.parent))
+    reply = deploy(
+        checkout, PROJECT="films", REGION="europe-west1", GIT_CEILING_DIRECTORIES=str(checkout.parent)
+    )
     assert reply.returncode == 1
     assert "no git checkout" in reply.stderr
 
