@@ -33,6 +33,7 @@ class Mutations:
             "commitArtifact": self._commit_artifact,
             "updateArtifact": self._update_artifact,
             "deleteArtifact": self._delete_artifact,
+            "deleteArtifactSequence": self._delete_sequence,
             "useArtifact": self._use_artifact,
             "linkArtifact": self._link_artifact,
             "unlinkArtifact": self._unlink_artifact,
@@ -56,7 +57,7 @@ class Mutations:
     def _delete_run(self, values: Object) -> Object:
         run = self._run_by_id(values["id"])
         del self._store.runs[run.path]
-        return {"success": True}
+        return {"success": True, "clientMutationId": None}
 
     def _stop_run(self, values: Object) -> Object:
         self._run_by_id(values["id"]).stop_requested = True
@@ -152,6 +153,16 @@ class Mutations:
         artifact = self._artifact(values["artifactID"])
         self._store.delete_artifact(artifact.id, with_aliases=bool(values.get("deleteAliases")))
         return {"artifact": self._views.artifact(artifact)}
+
+    def _delete_sequence(self, values: Object) -> Object:
+        wanted = values["artifactSequenceID"]
+        collection = next((item for item in self._store.collections.values() if item.id == wanted), None)
+        if collection is None:
+            raise StateError(f"collection {wanted} not found")
+        for member in list(collection.members):
+            self._store.delete_artifact(member.artifact_id, with_aliases=True)
+        del self._store.collections[collection.path]
+        return {"artifactCollection": {"__typename": "ArtifactSequence", "state": "DELETED"}}
 
     def _use_artifact(self, values: Object) -> Object:
         artifact = self._artifact(values["artifactID"])

@@ -295,6 +295,12 @@ class WandbServer:
         with self._backend.store.lock:
             actions.stop_run(self._backend.store, self._run(run).path)
 
+    def date_run(self, run: str, when: str) -> None:
+        """Let a run have been made and last heard of at a time such as `2026-01-01T00:00:00Z`. Raises StateError."""
+        with self._backend.store.lock:
+            found = self._run(run)
+            found.created_at = found.heartbeat_at = when
+
     def remove_row(self, run: str, index: int) -> None:
         """Lose one row of a run's history. Raises StateError."""
         with self._backend.store.lock:
