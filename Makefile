@@ -14,8 +14,9 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-inp
 STARTING := fastapi, joblib, loguru, onnxruntime, prometheus_client, pydantic_settings, sklearn.pipeline, tokenizers, \
 	uvicorn, wandb
 
-.PHONY: help install install-dev install-ml install-tensorflow run wandb test test-fast test-without-tensorflow \
-	test-tensorflow test-cloud e2e lint format lock train benchmarks deploy deploy-local easter clean
+.PHONY: help install install-monitoring install-dev install-ml install-tensorflow run wandb test test-fast test-without-tensorflow \
+	test-tensorflow test-cloud e2e lint format lock train benchmarks dashboard deploy \
+	deploy-local easter clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  \033[1m%-24s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +48,8 @@ install-dev: $(VENV)/.test ## Install serving, ml without TensorFlow, test tools
 
 install-ml: $(VENV)/.ml ## Install what ml/ and the notebooks need beside TensorFlow
 
+install-monitoring: $(VENV)/.monitoring ## Install what `python -m app.monitoring` needs
+
 install-tensorflow: $(VENV)/.tensorflow ## Install the tensorflow extra
 
 run: $(VENV)/.serving ## Serve the configured model; the embedded one where nothing is configured
@@ -54,6 +57,9 @@ run: $(VENV)/.serving ## Serve the configured model; the embedded one where noth
 
 wandb: $(VENV)/.test ## Start a loopback W&B for the laptop
 	@exec $(BIN)/python -m tests.wandb_server
+
+dashboard: $(VENV)/.monitoring ## Make a W&B workspace with the panels that matter, and print its address
+	@exec $(BIN)/python -m app.monitoring dashboard $(ARGS)
 
 train: $(VENV)/.ml $(VENV)/.tensorflow ## Train the sentiment model; ARGS="..." go to `python -m ml train`
 	@exec $(BIN)/python -m ml train $(ARGS)

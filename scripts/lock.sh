@@ -23,7 +23,8 @@ export_to() {
 mkdir -p requirements
 export_to serving --only main
 export_to ml --only main,ml
-export_to test --only main,ml,test,lint
+export_to monitoring --only main,ml,monitoring
+export_to test --only main,ml,monitoring,test,lint
 export_to cloud --only cloud
 export_to audit --only audit
 export_to mutation --only mutation

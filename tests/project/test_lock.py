@@ -18,7 +18,8 @@ LOCK = tomllib.loads(LOCK_TEXT)
 SETS = {
     "serving": ({"main"}, False),
     "ml": ({"main", "ml"}, False),
-    "test": ({"main", "ml", "test", "lint"}, False),
+    "monitoring": ({"main", "ml", "monitoring"}, False),
+    "test": ({"main", "ml", "monitoring", "test", "lint"}, False),
     "cloud": ({"cloud"}, False),
     "audit": ({"audit"}, False),
     "mutation": ({"mutation"}, False),
@@ -95,7 +96,8 @@ def test_sets_hold_what_pyproject_asks_for() -> None:
     wanted = {
         "serving": direct_names(project["dependencies"]),
         "ml": direct_names(groups["ml"]),
-        "test": direct_names(groups["ml"] + groups["test"] + groups["lint"]),
+        "monitoring": direct_names(groups["ml"] + groups["monitoring"]),
+        "test": direct_names(groups["ml"] + groups["monitoring"] + groups["test"] + groups["lint"]),
         "cloud": direct_names(groups["cloud"]),
         "audit": direct_names(groups["audit"]),
         "mutation": direct_names(groups["mutation"]),
