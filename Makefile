@@ -14,9 +14,9 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-inp
 STARTING := fastapi, joblib, loguru, onnxruntime, prometheus_client, pydantic_settings, sklearn.pipeline, tokenizers, \
 	uvicorn, wandb
 
-.PHONY: help install install-monitoring install-dev install-ml install-tensorflow run wandb test test-fast test-without-tensorflow \
-	test-tensorflow test-cloud e2e lint format lock train benchmarks dashboard deploy \
-	deploy-local easter clean
+.PHONY: help install install-monitoring install-dev install-ml install-tensorflow run wandb test test-fast \
+	test-without-tensorflow test-tensorflow test-cloud e2e audit coverage mutation soak lint format lock train \
+	benchmarks dashboard deploy deploy-local easter clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  \033[1m%-24s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,23 @@ test-cloud: $(VENV)/.test $(VENV)/.cloud ## Build and deploy with Docker and gcl
 e2e: $(VENV)/.test ## Run the end-to-end tests that need no TensorFlow
 	$(BIN)/python -m pytest -m "e2e and not tensorflow" $(ARGS)
 
+audit: $(VENV)/.audit ## Look up what is pinned among the published advisories
+	@$(BIN)/python scripts/audit.py
+
+coverage: $(VENV)/.test $(VENV)/.tensorflow ## Run every test, and report the branches of app/ and ml/ that none takes
+	@rm -f .coverage .coverage.*
+	$(BIN)/python -m coverage run -m pytest -m "not tensorflow" $(ARGS)
+	$(BIN)/python -m coverage run -m pytest -m tensorflow $(ARGS)
+	@$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --skip-covered --fail-under=92
+
+mutation: $(VENV)/.test $(VENV)/.mutation ## Change the core of app/services line by line, and see whether a test notices
+	$(BIN)/python -m mutmut run $(ARGS)
+	@$(BIN)/python -m mutmut results
+
+soak: $(VENV)/.test ## Load a real server for ten minutes with faults switched on and off; ARGS="--seconds 60"
+	@exec $(BIN)/python -m tests.soak $(ARGS)
+
 lint: $(VENV)/.test ## Check style, types and formatting
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -111,5 +128,5 @@ easter: ## Something to look at
 	@python="$$(PYTHON='$(PYTHON)' sh scripts/find_python.sh)" && exec "$$python" scripts/easter.py
 
 clean: ## Remove .venv and what tools leave behind; models and logs stay
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage htmlcov
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage .coverage.* htmlcov mutants
 	find app ml tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
