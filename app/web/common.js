@@ -19,7 +19,7 @@ export function element(name, attributes = {}, ...children) {
 export async function ask(path, body) {
   let reply;
   try {
-    reply = await fetch(root + path, body === undefined ? {} : {
+    reply = await fetch(location.origin + root + path, body === undefined ? {} : {
       method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
     });
   } catch {

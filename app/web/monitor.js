@@ -57,7 +57,7 @@ function charts() {
   const [from, to] = [report.now - span, report.now];
   // The minute that is not over yet would look like a fall.
   const whole = report.windows.filter((window) => window.start + step <= to);
-  const windows = (whole.length ? whole : report.windows).filter((window) => window.start + step > from);
+  const windows = (whole.some((window) => window.predictions) ? whole : report.windows).filter((window) => window.start + step > from);
   const times = windows.map((window) => Math.max(window.start, from));
   const column = (name, read) => ({ name, values: windows.map(read) });
   const latency = report.standards.find((standard) => standard.name === "latency");
