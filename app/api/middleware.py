@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import internal_response, request_error_response
-from app.core.errors import NotReadyError, SlowBodyError, StartupError, TooLargeError
+from app.core.errors import NotReadyError, OverloadedError, SlowBodyError, StartupError, TooLargeError
 from app.core.events import Lifecycle
 
 Header = tuple[bytes, bytes]
@@ -35,6 +35,8 @@ _SLASHED = ("/predict/", "/api/", "/health/")
 """Where a slash at the end is left out. A redirect would lose the POST behind a proxy that ends TLS."""
 _PROBES = "/health/"
 _LONGEST_PATH = 200
+_LARGEST_BODIES = 64
+"""So many bodies of the largest size may be in memory at a time."""
 _LONGEST_LENGTH = 18
 """Digits of a Content-Length; Python refuses to read numbers of thousands of digits."""
 
@@ -147,7 +149,10 @@ def _access_line(method: str, path: str, status: int, milliseconds: float) -> No
 
 
 class Failsafe:
-    """Answers what nobody below has answered, and limits the body while it is read, however it is framed."""
+    """Answers what nobody below has answered, and limits the body while it is read, however it is framed.
+
+    The bodies of all open requests together are limited too: slow clients may hold them for long.
+    """
 
     def __init__(self, app: ASGIApp, lifecycle: Lifecycle, max_body_bytes: int, body_seconds: float) -> None:
         """Wrap `app`; a body must be there within `body_seconds` of the request's first line."""
@@ -155,6 +160,8 @@ class Failsafe:
         self._lifecycle = lifecycle
         self._max_body_bytes = max_body_bytes
         self._body_seconds = body_seconds
+        self._held_bytes = 0
+        self._max_held_bytes = _LARGEST_BODIES * max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -162,6 +169,7 @@ class Failsafe:
             await self.app(scope, receive, send)
             return
         begun = False
+        held = _Held()
         request_id: str = scope["state"]["request_id"]
 
         async def noting(message: Message) -> None:
@@ -170,7 +178,7 @@ class Failsafe:
             await send(message)
 
         try:
-            await self.app(scope, self._limited(scope, receive), noting)
+            await self.app(scope, self._limited(scope, receive, held), noting)
         except asyncio.CancelledError:
             if begun or not self._lifecycle.stopping:
                 raise
@@ -181,15 +189,16 @@ class Failsafe:
             logger.opt(exception=error).error("a request failed: {}", type(error).__name__)
             if not begun:
                 await internal_response(request_id)(scope, receive, send)
+        finally:
+            self._held_bytes -= held.bytes
 
-    def _limited(self, scope: Scope, receive: Receive) -> Receive:
+    def _limited(self, scope: Scope, receive: Receive, held: "_Held") -> Receive:
         declared = Headers(scope=scope).get("content-length", "")
-        received = 0
         complete = False
         deadline = asyncio.get_running_loop().time() + self._body_seconds
 
         async def limited() -> Message:
-            nonlocal received, complete
+            nonlocal complete
             if complete:
                 return await receive()
             if declared.isdecimal() and (
@@ -201,9 +210,15 @@ class Failsafe:
                     message = await receive()
             except TimeoutError:
                 raise SlowBodyError(f"the body was not there within {self._body_seconds:g} s") from None
-            received += len(message.get("body", b""))
-            if received > self._max_body_bytes:
+            part = len(message.get("body", b""))
+            held.bytes += part
+            self._held_bytes += part
+            if held.bytes > self._max_body_bytes:
                 raise self._too_large()
+            if self._held_bytes > self._max_held_bytes:
+                raise OverloadedError(
+                    "the bodies of other requests take all the memory that there is for them"
+                )
             complete = message["type"] != "http.request" or not message.get("more_body", False)
             return message
 
@@ -211,3 +226,12 @@ class Failsafe:
 
     def _too_large(self) -> TooLargeError:
         return TooLargeError(f"the body is larger than {self._max_body_bytes} bytes")
+
+
+class _Held:
+    """The bytes of one request's body that are in memory."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 0

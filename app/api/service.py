@@ -124,6 +124,7 @@ class Service:
                 texts=self.settings.max_texts,
                 text_characters=self.settings.max_text_characters,
                 waiting=self.settings.max_waiting,
+                waiting_characters=self.settings.max_waiting_characters,
                 timeout_seconds=self.settings.request_timeout_seconds,
             ),
             predictor=predictor.describe(),

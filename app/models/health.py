@@ -79,6 +79,7 @@ class Limits(BaseModel):
     texts: int
     text_characters: int
     waiting: int
+    waiting_characters: int
     timeout_seconds: float
 
 

@@ -21,10 +21,10 @@ from app.core.events import GRACE_SHARE, Lifecycle
 from app.main import create_app
 from app.process.connections import bounded_connections
 
-_LINGER_SECONDS = 0.25
-"""How long connections are still taken after a signal, to be told 503, before the door is closed."""
-_LINGER_SHARE = 0.1
-"""Share of the time to stop that this may take at most."""
+_LINGER_SECONDS = 0.2
+"""How long connections are still taken after a signal, to be told 503, and then how long those are still heard."""
+_LINGER_SHARE = 0.05
+"""Share of the time to stop that each of the two may take at most."""
 _FILES = 65_536
 """Open files to allow, if the system lets us: each connection is one, and many systems start with 1,024."""
 
@@ -74,9 +74,33 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Refuse new requests, wait for the open ones, stop the parts."""
         self._lifecycle.begin_stop()
-        # What is in the kernel's queue, or on its way through a connection that idled, gets an answer.
+        # Who comes now, or asks through a connection that idled, is told to come again, on another connection.
+        await asyncio.sleep(self._linger)
+        await self._close_door(sockets or [])
+        # Who was let in before the door closed gets an answer too.
         await asyncio.sleep(self._linger)
         await super().shutdown(sockets)
+
+    async def _close_door(self, listeners: list[socket.socket]) -> None:
+        """Take no more connections, but for those that the kernel has taken already: it would reset them."""
+        doors = [listener.dup() for listener in listeners]
+        for server in self.servers:
+            server.close()
+        loop = asyncio.get_running_loop()
+        for door in doors:
+            # Those who ask now wait for their turn, and find the door closed.
+            door.listen(0)
+            door.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    connection, _ = door.accept()
+                    await loop.connect_accepted_socket(self._connection, connection)
+            door.close()
+
+    def _connection(self) -> asyncio.Protocol:
+        return self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
 
 def serve(settings: Settings, listener: socket.socket) -> int:

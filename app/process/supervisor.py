@@ -52,7 +52,7 @@ class Supervisor:
         """Serve until a signal comes, or until the workers cannot start; return the exit code."""
         with _signals() as woken:
             try:
-                ensure_writable(self._settings.state_dir, "STATE_DIR")
+                ensure_writable(self._settings.state_dir, "STATE_DIR", private=True)
                 with scratch_folder(self._settings.state_dir) as folder:
                     self._environment |= _shared_environment(self._settings) | {MULTIPROCESS: str(folder)}
                     return self._serve(woken)

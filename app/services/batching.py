@@ -6,9 +6,10 @@ to fill. A request that was given up is skipped, an item that breaks the model f
 
 import asyncio
 import math
+import sys
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,18 +46,21 @@ class Served:
 class Batcher:
     """Runs a predictor on threads of its own."""
 
-    def __init__(self, predictor: Predictor, max_waiting: int) -> None:
+    def __init__(self, predictor: Predictor, max_waiting: int, max_waiting_size: int = sys.maxsize) -> None:
         """Start the workers.
 
         Args:
             predictor: what to run.
             max_waiting: items that may be in line; more are refused at once.
+            max_waiting_size: characters that they may have, likewise; of a row of a table, numbers.
         """
         self._predictor = predictor
         self._max_waiting = max_waiting
+        self._max_waiting_size = max_waiting_size
         self._line = Line()
         self._open: set[Job] = set()
         self._waiting = 0
+        self._waiting_size = 0
         self._seconds_an_item = 0.0
         self._seconds_a_cost = 0.0
         self._stopping = False
@@ -84,17 +88,22 @@ class Batcher:
         if not items:
             return []
         count = len(items)
+        size = sum(len(item) if isinstance(item, Sized) else 1 for item in items)
         with self._lock:
             if self._stopping:
                 raise NotReadyError("the service is stopping")
             if self._waiting and self._waiting + count > self._max_waiting:
-                seconds = math.ceil(self._waiting * self._seconds_an_item / len(self._threads))
-                raise OverloadedError(
-                    f"{self._waiting} items are waiting and at most {self._max_waiting} may",
-                    min(60, max(1, seconds)),
+                raise self._overloaded(
+                    f"{self._waiting} items are waiting and at most {self._max_waiting} may"
+                )
+            if self._waiting and self._waiting_size + size > self._max_waiting_size:
+                raise self._overloaded(
+                    f"{self._waiting_size} characters are waiting and at most {self._max_waiting_size} may"
                 )
             job = Job.of(list(items), time.perf_counter())
+            job.size = size
             self._waiting += count
+            self._waiting_size += size
             self._open.add(job)
         self._line.put([job])
         try:
@@ -121,6 +130,10 @@ class Batcher:
             left = list(self._open)
         self._fail(left, NotReadyError("the service stopped before this request was answered"))
         return not left and not any(thread.is_alive() for thread in self._threads)
+
+    def _overloaded(self, message: str) -> OverloadedError:
+        seconds = math.ceil(self._waiting * self._seconds_an_item / len(self._threads))
+        return OverloadedError(message, min(60, max(1, seconds)))
 
     def _work(self) -> None:
         while self._line.wait():
@@ -224,6 +237,7 @@ class Batcher:
                 job.closed = True
                 self._open.discard(job)
                 self._waiting -= len(job.items)
+                self._waiting_size -= job.size
 
     def _fail(self, jobs: Sequence[Job], error: RequestError) -> None:
         for job in jobs:

@@ -29,6 +29,7 @@ class Job:
         started: when a worker took it; 0 before.
         next_item: the first item that no worker has taken.
         closed: answered, failed or given up: no longer counted.
+        size: characters of all its items; of a row of a table, numbers.
     """
 
     items: list[Any]
@@ -45,6 +46,7 @@ class Job:
     started: float = 0.0
     next_item: int = 0
     closed: bool = False
+    size: int = 0
 
     @classmethod
     def of(cls, items: list[Any], now: float) -> "Job":

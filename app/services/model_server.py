@@ -90,7 +90,7 @@ class ModelServer:
         if self.state != "starting":
             checked.predictor.close()
             return
-        self._current = RunningModel(checked, self._settings.max_waiting)
+        self._current = RunningModel(checked, self._settings)
         self.state, self.reason = "ready", ""
         if self._settings.model_refresh_seconds:
             self._refresh = ModelRefresh(self._settings, checked.files, self._swap, self._cancelled)
@@ -166,7 +166,7 @@ class ModelServer:
         if self.state != "ready" or self._current is None:
             checked.predictor.close()
             return False
-        old, self._current = self._current, RunningModel(checked, self._settings.max_waiting)
+        old, self._current = self._current, RunningModel(checked, self._settings)
         logger.info("swapped; {}", _described(checked))
         for tell in self.on_swap:
             try:

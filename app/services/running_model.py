@@ -61,17 +61,12 @@ def load_checked(
 class RunningModel:
     """A model with its worker. It is used on the event loop's thread alone."""
 
-    def __init__(self, checked: CheckedModel, max_waiting: int) -> None:
-        """Start the worker.
-
-        Args:
-            checked: what to run.
-            max_waiting: items that may be in line; more are refused at once.
-        """
+    def __init__(self, checked: CheckedModel, settings: Settings) -> None:
+        """Start the worker on `checked`, with a line as long as the settings allow."""
         self.files = checked.files
         self.predictor = checked.predictor
         self.check = checked.check
-        self._batcher = Batcher(checked.predictor, max_waiting)
+        self._batcher = Batcher(checked.predictor, settings.max_waiting, settings.max_waiting_characters)
         self._leases = 0
         self._closed = False
         self._unused = asyncio.Event()

@@ -138,6 +138,38 @@ def test_a_body_that_does_not_come_is_given_up(make_client):
     assert json.loads(body)["type"] == "urn:marquee:problem:slow-body"
 
 
+def test_bodies_of_all_requests_together_are_limited_and_given_back(make_client):
+    """64 of the largest size; who comes then is told to come again, and once they are answered there is room."""
+    client = make_client(max_body_bytes=2_000)
+
+    async def scenario():
+        import asyncio
+
+        end = asyncio.Event()
+
+        async def slow():
+            yield {"type": "http.request", "body": b" " * 1_990, "more_body": True}
+            await end.wait()
+            yield {"type": "http.request", "body": b"{}", "more_body": False}
+
+        slow_ones = [asyncio.ensure_future(ask(client.app, slow())) for _ in range(64)]
+        await asyncio.sleep(0.2)
+        refused = await ask(client.app, chunks(b'{"text": "good"}' + b" " * 1_900))
+        end.set()
+        answers = await asyncio.gather(*slow_ones)
+        return (
+            refused,
+            {status for status, _, _ in answers},
+            await ask(client.app, chunks(b'{"text": "good"}')),
+        )
+
+    refused, slow_ones, later = client.run(scenario())
+    assert refused[0] == 429
+    assert int(refused[1]["retry-after"]) >= 1
+    assert slow_ones == {422}
+    assert later[0] == 200
+
+
 def test_open_requests_are_counted(client, gate):
     async def during():
         import asyncio

@@ -165,6 +165,35 @@ def test_too_much_waiting_is_refused_at_once_with_a_time_to_come_back(make):
     assert batcher.waiting == 0
 
 
+def test_too_many_characters_waiting_are_refused_and_one_large_request_never_is(make):
+    class Lengths(Doubler):
+        def prepare(self, items):
+            return list(items)
+
+        def predict(self, batch):
+            self.gate.wait(20)
+            self.entered.set()
+            return [len(item) for item in batch]
+
+    lengths = Lengths()
+    batcher = Batcher(lengths, 100, 50)
+
+    async def scenario() -> None:
+        lengths.gate.clear()
+        first = asyncio.create_task(batcher.run(["x" * 80]))
+        await until(lambda: batcher.waiting == 1)
+        with pytest.raises(OverloadedError, match="80 characters are waiting and at most 50 may"):
+            await batcher.run(["y"])
+        lengths.gate.set()
+        await first
+        assert outputs(await batcher.run(["z"] * 50)) == [1] * 50
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        batcher.stop(5)
+
+
 def test_work_that_was_given_up_is_skipped(make):
     batcher, doubler = make()
 
