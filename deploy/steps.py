@@ -309,18 +309,26 @@ class Steps:
         service = self._cloud_run.service()
         file = self._folder / "candidate.json"
         revision = self._read("candidate")["revision"] if file.is_file() else None
+        remembered = False
         if service and plan["image"]:
-            now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-            self._cloud_run.remember(candidate["digest"], plan["image"], reason, now)
+            remembered = self._remember(candidate["digest"], plan["image"], reason)
         if current and service and revision and service.tags.get(CANDIDATE_TAG, ("", ""))[0] == revision:
             self._cloud_run.remove_tag()
-        stays = (
-            f"The traffic stays at {current['name']} ({current['version']})"
-            if current
-            else "Nothing has traffic"
-        )
-        tail = ", and this model is not tried again with this image" if plan["image"] else ""
+        stays = "Nothing has traffic"
+        if current:
+            stays = f"The traffic stays at {current['name']} ({current['version']})"
+        tail = ", and this model is not tried again with this image" if remembered else ""
         raise RejectedError(f"{candidate['artifact']} is rejected: {reason}\n{stays}{tail}.")
+
+    def _remember(self, digest: str, image: str, reason: str) -> bool:
+        """Write a rejection down; where that fails, the reason must still be the last that is said."""
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        try:
+            self._cloud_run.remember(digest, image, reason, now)
+        except ReleaseError as error:
+            _say(f"the rejection could not be written down, so the next schedule tries again: {error}")
+            return False
+        return True
 
     # State
 

@@ -279,7 +279,8 @@ class CloudRunStandIn:
             revision = copy.deepcopy(source)
             revision.name = revision.template["metadata"]["name"] = source.name.replace(service, name, 1)
             for item in revision.template["spec"]["containers"][0]["env"]:
-                item["value"] = variables.get(item["name"], item.get("value")) if "value" in item else None
+                if item["name"] in variables:
+                    item["value"] = variables[item["name"]]
             self.revisions[revision.name] = revision
             made = copy.deepcopy(self.services[service])
             made["metadata"] |= {
