@@ -4,68 +4,25 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from app.core.tensorflow_runtime import import_tensorflow
-from app.services.text import TextEncoder, WindowPolicy
+from app.services.text import TextEncoder
 from ml import base_models, training_data
-from ml.batches import Arrays, Stage, fill, plan
+from ml.batches import fill, plan
 from ml.dataset import LABELS, Dataset
 from ml.metrics import classification_metrics, confusion, fit_temperature, reliability
 from ml.tracking import Tracker
+from ml.training_config import TrainingConfig
+from ml.training_step import TrainingStep
 
 
 class TrainingError(RuntimeError):
     """Training cannot start or go on; the message says why."""
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """Every choice of a training run; written beside the checkpoints and into the artifact.
-
-    Attributes:
-        base_model: where the weights come from (`ml.base_models`).
-        stages: how long a part of each text is seen, and how often.
-        tokens_a_batch: padded tokens in one step.
-        learning_rate: its peak.
-        warm_up: share of the steps until the peak; linear decay to zero after it.
-        weight_decay: AdamW's, on matrices only.
-        clip_norm: the global norm that gradients are clipped to.
-        dropout: of hidden states; 0 for one or two passes.
-        head_dropout: before the classifier.
-        teacher_share: how much of a target comes from the n-gram teacher; 0 for none.
-        evaluations: how often the validation split is scored, evenly spread.
-        patience: evaluations without a better validation loss after which training stops.
-        validation_sample: texts scored at each of them but the last.
-        windows: how serving reads a text.
-        compile: compile the step with XLA, which a processor gains from.
-        seed: fixes order, parts and head.
-    """
-
-    base_model: str = "distilbert-base-uncased"
-    stages: tuple[Stage, ...] = (Stage(128, 1.0), Stage(512, 1.0))
-    tokens_a_batch: int = 4096
-    learning_rate: float = 6e-5
-    warm_up: float = 0.06
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    dropout: float = 0.1
-    head_dropout: float = 0.1
-    teacher_share: float = 0.0
-    evaluations: int = 4
-    patience: int = 3
-    validation_sample: int = 1000
-    windows: WindowPolicy = field(default_factory=WindowPolicy)
-    compile: bool = True
-    seed: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -121,8 +78,7 @@ def train(
         attention_dropout=0.0,
         seq_classif_dropout=config.head_dropout,
     )
-    loop = _Loop(
-        tensorflow,
+    loop = TrainingStep(
         model,
         config,
         len(batches),
@@ -205,68 +161,6 @@ def train(
         json.dumps({**asdict(result), "checkpoint": "best"}, indent=2), "utf-8"
     )
     return result
-
-
-class _Loop:
-    """The compiled training step with everything that a checkpoint must hold."""
-
-    def __init__(
-        self, tensorflow: Any, model: Any, config: TrainingConfig, steps: int, mean_rows: float
-    ) -> None:
-        import tf_keras
-
-        self._tensorflow = tensorflow
-        self._model = model
-        self._steps, self._config = steps, config
-        self._scale = 1 / max(1.0, mean_rows)
-        optimizer = tf_keras.optimizers.AdamW(0.0, weight_decay=config.weight_decay, epsilon=1e-6)
-        optimizer.exclude_from_weight_decay(var_names=["bias", "LayerNorm", "layer_norm"])
-        optimizer.build(model.trainable_variables)
-        self.step = tensorflow.Variable(0, dtype=tensorflow.int64, trainable=False)
-        self.best_loss = tensorflow.Variable(math.inf, trainable=False)
-        self.bad_evaluations = tensorflow.Variable(0, dtype=tensorflow.int64, trainable=False)
-        self.checkpoint = tensorflow.train.Checkpoint(
-            model=model,
-            optimizer=optimizer,
-            step=self.step,
-            best_loss=self.best_loss,
-            bad_evaluations=self.bad_evaluations,
-        )
-        variables = model.trainable_variables
-
-        def compute(ids: Any, mask: Any, targets: Any, weights: Any) -> tuple[Any, Any]:
-            with tensorflow.GradientTape() as tape:
-                logits = model(ids, attention_mask=mask, training=True).logits
-                losses = tensorflow.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)
-                # Each text weighs the same, however many fit into its batch.
-                total = tensorflow.reduce_sum(losses * weights) * self._scale
-            gradients, norm = tensorflow.clip_by_global_norm(
-                tape.gradient(total, variables), config.clip_norm
-            )
-            optimizer.apply_gradients(zip(gradients, variables, strict=True))
-            return tensorflow.reduce_sum(losses * weights) / tensorflow.reduce_sum(weights), norm
-
-        self._optimizer, self._function = optimizer, compute
-        self._compiled: dict[tuple[int, ...], Any] = {}
-
-    def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then linear decay to zero."""
-        warm = max(1, round(self._steps * self._config.warm_up))
-        share = step / warm if step < warm else (self._steps - step) / max(1, self._steps - warm)
-        return self._config.learning_rate * max(0.0, share)
-
-    def run(self, arrays: Arrays) -> tuple[float, float]:
-        """Take one step; return the mean loss and the gradients' norm."""
-        if arrays.ids.shape not in self._compiled:
-            self._compiled[arrays.ids.shape] = self._tensorflow.function(
-                self._function, jit_compile=self._config.compile
-            )
-        self._optimizer.learning_rate = self.learning_rate(int(self.step) + 1)
-        constant = self._tensorflow.constant
-        inputs = (arrays.ids, arrays.mask, arrays.targets, arrays.weights)
-        loss, norm = self._compiled[arrays.ids.shape](*(constant(array) for array in inputs))
-        self.step.assign_add(1)
-        return float(loss), float(norm)
 
 
 def predict_logits(

@@ -6,7 +6,8 @@ from pathlib import Path
 from ml import dataset
 from ml.batches import Stage
 from ml.tracking import Tracker
-from ml.train import TrainingConfig, train
+from ml.train import train
+from ml.training_config import TrainingConfig
 from ml.training_data import assemble
 
 

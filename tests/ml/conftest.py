@@ -10,7 +10,8 @@ from ml.dataset import Dataset
 from tests.ml.samples import bert_folder, sentences
 
 if TYPE_CHECKING:
-    from ml.train import TrainingConfig, TrainingResult
+    from ml.train import TrainingResult
+    from ml.training_config import TrainingConfig
 
 
 @dataclass
@@ -66,7 +67,7 @@ def tiny_run(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> TinyR
     """The run, made once."""
     from ml.batches import Stage
     from ml.dataset import split_by_film
-    from ml.train import TrainingConfig
+    from ml.training_config import TrainingConfig
 
     config = TrainingConfig(
         base_model=str(tiny_base),
