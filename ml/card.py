@@ -62,7 +62,8 @@ def render(manifest: Manifest, size: int) -> str:
 def _origin(base_model: str) -> str:
     if base_model == "minilm-l6":
         return _MINILM
-    return f"Initialised from `{base_model}`.\n"
+    path = Path(base_model)
+    return f"Initialised from `{path.name if path.is_absolute() else base_model}`.\n"
 
 
 def _training(manifest: Manifest, config: dict[str, Any]) -> str:

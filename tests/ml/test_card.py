@@ -50,6 +50,14 @@ def test_tells_origin_training_scores_and_reading():
     assert "Up to 4 windows of at most 256 tokens, neighbours sharing 32" in card
 
 
+def test_names_a_starting_folder_without_where_it_lay():
+    manifest = Manifest(
+        labels=("negative", "positive"), training={"run": {"config": {"base_model": "/home/me/starts/small"}}}
+    )
+    manifest.training["run"]["config"] |= {"stages": [], "learning_rate": 1e-5, "seed": 0}
+    assert "Initialised from `small`." in render(manifest, 1_000)
+
+
 def test_says_nothing_of_what_is_not_known():
     card = render(Manifest(labels=("negative", "positive")), 1_000)
     assert "Fine-tuned" not in card
