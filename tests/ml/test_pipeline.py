@@ -77,6 +77,10 @@ def test_from_sentences_to_the_registry(wandb_server, wandb_as, tiny_base, tmp_p
 
     artifact = wandb_server.artifact("acme/reviews/sentiment:production")
     assert artifact.digest == model_digest(model)
+    assert artifact.metadata_values["metrics"]["test"] == manifest.metrics["test"]
+    assert artifact.metadata_values["labels"] == ["negative", "positive"]
+    card = wandb_server.artifact_files("acme/reviews/sentiment:latest")["README.md"]
+    assert card == (model / "README.md").read_bytes()
     assert wandb_server.aliases("acme-org_ent/wandb-registry-model/sentiment") == {
         "latest": "v0",
         "production": "v0",
