@@ -14,7 +14,7 @@ _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem }
 table { border-collapse: collapse; width: 100% } td, th { text-align: left; padding: .25rem .6rem .25rem 0 }
 th { border-bottom: 1px solid #999 } td { border-bottom: 1px solid #ddd; vertical-align: top }
-pre { background: #f5f5f5; padding: .5rem; overflow-x: auto; margin: .25rem 0 } .quiet { color: #666 }
+pre { background: #f5f5f5; padding: .5rem; white-space: pre-wrap; margin: .25rem 0 } .quiet { color: #666 }
 .curves { display: flex; flex-wrap: wrap; gap: 1rem } figure { margin: .5rem 0; width: 13rem; font-size: 13px }
 svg { background: #f5f5f5; display: block } polyline { fill: none; stroke: #23798c; stroke-width: 2 }
 """
