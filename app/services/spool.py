@@ -13,7 +13,9 @@ from app.services.spool_folder import Destination, SpoolFolder
 from app.services.spool_segments import FileSegment, MemorySegment, Position, Segment
 
 _SEGMENT_BYTES = 8_388_608
-_SLOW_SECONDS = 0.05
+_SLOW_SECONDS = 0.1
+_TWICE_SECONDS = 10.0
+"""A busy processor may hold one write up; the disk is slow when two in so many seconds were."""
 _RETRY_SECONDS = 5.0
 _MOST_ROW_BYTES = 5_000_000
 """W&B's client drops rows of more than 10,383,360 bytes in silence."""
@@ -51,6 +53,7 @@ class Spool:
         self._number = 0
         self._start = Position()
         self._retry_at = 0.0
+        self._slow_at = float("-inf")
         self._closed = False
         self.appended = 0
         self.confirmed = 0
@@ -244,11 +247,14 @@ class Spool:
             self.trouble = f"the disk does not take rows ({error.strerror or error})"
             return False
         self.trouble = None
-        if time.monotonic() - begun > _SLOW_SECONDS:
-            # This row is there, but the next ones must not wait like it.
-            segment.seal()
-            self._retry_at = time.monotonic() + _RETRY_SECONDS
-            self.trouble = "the disk is slow"
+        now = time.monotonic()
+        if now - begun > _SLOW_SECONDS:
+            if begun - self._slow_at < _TWICE_SECONDS:
+                # This row is there, but the next ones must not wait like it.
+                segment.seal()
+                self._retry_at = now + _RETRY_SECONDS
+                self.trouble = "the disk is slow"
+            self._slow_at = now
         return True
 
     def _open_segment(self) -> FileSegment:
