@@ -5,10 +5,11 @@ import os
 import sys
 from collections.abc import Callable
 
-from deploy import by_hand, setup
+from deploy import by_hand
 from deploy.process import RejectedError, ReleaseError
 from deploy.settings import read_settings
 from deploy.steps import Steps
+from deploy.workspace import Workspace
 
 STEPS: dict[str, tuple[Callable[[Steps], None], str]] = {
     "plan": (Steps.plan, "resolve the alias, look at what has traffic, decide"),
@@ -26,11 +27,10 @@ def main(arguments: list[str] | None = None) -> int:
     for name, (_, description) in STEPS.items():
         commands.add_parser(name, help=f"{description} (a step of the build files)", description=description)
     by_hand.add_commands(commands)
-    setup.add_command(commands)
     parsed = parser.parse_args(arguments)
     try:
         if parsed.command in STEPS:
-            STEPS[parsed.command][0](Steps(read_settings(os.environ)))
+            STEPS[parsed.command][0](Steps(read_settings(os.environ), Workspace()))
         else:
             parsed.function(parsed)
     except RejectedError as error:

@@ -1,4 +1,4 @@
-"""What a person does by hand: roll back, and let a rejected model be tried again."""
+"""What a person does by hand: set a project up, roll back, let a rejected model be tried again."""
 
 import argparse
 import sys
@@ -7,10 +7,12 @@ from typing import Any
 
 from deploy.cloud_run import CloudRun
 from deploy.process import ReleaseError
+from deploy.setup import Plan, Setup
 
 
 def add_commands(commands: Any) -> None:
-    """Declare `rollback` and `forget`."""
+    """Declare `setup`, `rollback` and `forget`."""
+    _add_setup(commands)
     rollback = commands.add_parser(
         "rollback",
         help="give the traffic back to the revision before, and keep the schedule from undoing it",
@@ -24,6 +26,56 @@ def add_commands(commands: Any) -> None:
         command.add_argument("--project", required=True)
         command.add_argument("--region", required=True)
         command.add_argument("--service", required=True)
+
+
+def _add_setup(commands: Any) -> None:
+    parser = commands.add_parser(
+        "setup",
+        help="set a project up: APIs, repository, accounts and roles, secret, triggers, schedule",
+        description="Set a project up; safe to run again. The secret is made from WANDB_API_KEY.",
+    )
+    parser.add_argument("--project", required=True)
+    parser.add_argument("--region", required=True, help="such as europe-west1")
+    parser.add_argument(
+        "--source", required=True, help="OWNER/NAME on GitHub, connected to Cloud Build, or projects/…"
+    )
+    parser.add_argument(
+        "--branch", default=Plan.branch, help="whose pushes are deployed (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--service", default=Plan.service, help="the Cloud Run service (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--schedule", default=Plan.schedule, help="in cron's form, UTC (default: '%(default)s')"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="_NAME=VALUE",
+        help="a substitution for both triggers; may be repeated",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print every command, run none")
+    parser.set_defaults(function=_setup)
+
+
+def _setup(arguments: argparse.Namespace) -> None:
+    substitutions = {}
+    for pair in arguments.set:
+        name, sign, value = pair.partition("=")
+        if not sign or not name.startswith("_"):
+            raise ReleaseError(f"--set {pair}: a substitution is written _NAME=VALUE")
+        substitutions[name] = value
+    plan = Plan(
+        project=arguments.project,
+        region=arguments.region,
+        source=arguments.source,
+        branch=arguments.branch,
+        service=arguments.service,
+        schedule=arguments.schedule,
+        substitutions=substitutions,
+    )
+    Setup(plan, dry_run=arguments.dry_run).run()
 
 
 def _rollback(arguments: argparse.Namespace) -> None:

@@ -1,6 +1,5 @@
 """Set a project up for the build files, once or again: what is there already is left, or brought up to date."""
 
-import argparse
 import json
 import os
 import shlex
@@ -271,54 +270,3 @@ PUSH_ONLY = {"_REPOSITORY", "_IMAGE", "_IMAGE_URL", "_REVISION", "_EXTRAS", "_BA
 
 SCHEDULE_ONLY = {"_IMAGE_FROM"}
 """Substitutions that only cloudbuild-scheduled.yaml has."""
-
-
-def add_command(commands: Any) -> None:
-    """Declare `setup`."""
-    parser = commands.add_parser(
-        "setup",
-        help="set a project up: APIs, repository, accounts and roles, secret, triggers, schedule",
-        description="Set a project up; safe to run again. The secret is made from WANDB_API_KEY.",
-    )
-    parser.add_argument("--project", required=True)
-    parser.add_argument("--region", required=True, help="such as europe-west1")
-    parser.add_argument(
-        "--source", required=True, help="OWNER/NAME on GitHub, connected to Cloud Build, or projects/…"
-    )
-    parser.add_argument(
-        "--branch", default=Plan.branch, help="whose pushes are deployed (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--service", default=Plan.service, help="the Cloud Run service (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--schedule", default=Plan.schedule, help="in cron's form, UTC (default: '%(default)s')"
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="_NAME=VALUE",
-        help="a substitution for both triggers; may be repeated",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="print every command, run none")
-    parser.set_defaults(function=_setup)
-
-
-def _setup(arguments: argparse.Namespace) -> None:
-    substitutions = {}
-    for pair in arguments.set:
-        name, sign, value = pair.partition("=")
-        if not sign or not name.startswith("_"):
-            raise ReleaseError(f"--set {pair}: a substitution is written _NAME=VALUE")
-        substitutions[name] = value
-    plan = Plan(
-        project=arguments.project,
-        region=arguments.region,
-        source=arguments.source,
-        branch=arguments.branch,
-        service=arguments.service,
-        schedule=arguments.schedule,
-        substitutions=substitutions,
-    )
-    Setup(plan, dry_run=arguments.dry_run).run()

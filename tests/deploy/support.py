@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from deploy import planning
 from deploy import steps as steps_module
 from deploy.cloud_run import CANDIDATE_TAG, Revision, Service, revision_name
 from deploy.process import RejectedError, ReleaseError
 from deploy.settings import ReleaseSettings, read_settings
 from deploy.steps import Steps
+from deploy.workspace import Workspace
 
 IMAGE = "europe-west1-docker.pkg.dev/films/marquee/marquee"
 OLD, NEW = "a" * 32, "b" * 32
@@ -133,7 +135,7 @@ class Run:
     """One build of a `World`."""
 
     def __init__(self, world: World, folder: Path, **changes: str) -> None:
-        self.steps = Steps(settings_with(**changes), folder / ".release")
+        self.steps = Steps(settings_with(**changes), Workspace(folder / ".release"))
         self.steps._cloud_run = world  # type: ignore[assignment]
         self.folder = folder / ".release"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -150,10 +152,11 @@ class Run:
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """A service with one revision and all the traffic; W&B has a newer version."""
     made = World(deployed={"sentiment-v1": revision("sentiment-v1")}, traffic={"sentiment-v1": 100})
-    monkeypatch.setattr(steps_module, "in_image", made.in_image)
+    for module in (steps_module, planning):
+        monkeypatch.setattr(module, "in_image", made.in_image)
     monkeypatch.setattr(steps_module, "try_address", made.try_address)
     monkeypatch.setattr(steps_module, "identity_token", lambda audience: f"token for {audience}")
-    monkeypatch.setattr(steps_module, "CloudRun", lambda *names: made)
+    monkeypatch.setattr(planning, "CloudRun", lambda *names: made)
     return made
 
 

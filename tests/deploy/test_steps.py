@@ -154,7 +154,7 @@ def test_candidate_is_not_blamed_while_w_and_b_does_not_answer(
     def unreachable(*arguments: object) -> str:
         raise ReleaseError("W&B did not answer")
 
-    monkeypatch.setattr("deploy.steps.in_image", unreachable)
+    monkeypatch.setattr("deploy.planning.in_image", unreachable)
     with pytest.raises(ReleaseError, match="W&B did not answer"):
         run.steps.deploy()
     assert world.rejected == {}
