@@ -5,9 +5,17 @@ import importlib
 import sys
 
 BENCHMARKS = {
+    "feedback": "the live accuracy from feedback over HTTP, against the accuracy of the same answers offline",
     "agreement": "real reviews through HTTP, against the same model called directly in TensorFlow",
     "cold_start": "from process start to the first right answer over HTTP, in parts, against a bare app",
+    "engine": "tokens a second of each engine, as a share of what the processor's matrix products allow",
+    "image": "the serving image: size, start against the same process outside, memory; needs Docker",
+    "log_overhead": "what logging every inference costs in throughput and p99",
+    "log_append": "what a row of the inference log costs on the event loop, and SQLite in place of the spool",
+    "log_volume": "is every inference of many a second found in W&B, and what does history carry",
+    "memory": "memory over many requests of mixed lengths, and of a model of full size",
     "peers": "the same model, texts, engine and threads in other model servers",
+    "plot": "draw the JSON files of the other benchmarks",
     "serve": "throughput and latency over HTTP, against the same engine called directly",
 }
 

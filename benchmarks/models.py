@@ -20,7 +20,7 @@ MODELS = ("embedded", "full", "pipeline")
 RECIPE = "int8 per channel, 7 bit"
 """How the embedded model was quantised; see its card."""
 _LABELS = ("negative", "positive")
-_LAYERS, _HEADS, _WIDTH, _INNER, _WORDS, _POSITIONS = 6, 12, 768, 3072, 30_522, 512
+LAYERS, HEADS, WORDS, POSITIONS = 6, 12, 30_522, 512
 
 
 def folder_of(model: str) -> Path:
@@ -46,58 +46,68 @@ def variables(model: str) -> dict[str, str]:
 
 def full_size(precision: str) -> Path:
     """Return a folder with a 6×768 DistilBERT classifier of random weights, ``fp32`` or ``int8``."""
-    from ml.quantize import RECIPES, quantize
-
     folder = CACHE / "models" / f"full-{precision}"
     if (folder / "marquee.json").is_file():
         return folder
-    _say(f"writing a 6×768 model of random weights as {precision}")
-    if precision == "int8":
-        source = full_size("fp32") / "model.onnx"
-        folder.mkdir(parents=True, exist_ok=True)
-        quantize(source, folder / "model.onnx", next(recipe for recipe in RECIPES if recipe.name == RECIPE))
-    else:
-        from ml.onnx_graph import write_graph
-
-        folder.mkdir(parents=True, exist_ok=True)
-        write_graph(full_size_classifier(), folder / "model.onnx")
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(graph(768, precision), folder / "model.onnx")
     shutil.copyfile(EMBEDDED_MODEL_DIR / "tokenizer.json", folder / "tokenizer.json")
     _describe("onnx").write(folder)
     return folder
 
 
-def full_size_classifier() -> Any:
-    """Return random weights in the shapes of ``distilbert-base``."""
+def graph(width: int, precision: str) -> Path:
+    """Return a fused graph of 6 layers of `width` with random weights, ``fp32`` or ``int8`` by `RECIPE`."""
+    from ml.onnx_graph import write_graph
+    from ml.quantize import RECIPES, quantize
+
+    target = CACHE / "models" / f"{LAYERS}x{width}-{precision}.onnx"
+    if target.is_file():
+        return target
+    _say(f"writing a {LAYERS}×{width} graph of random weights as {precision}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    half_done = target.with_suffix(".part")
+    if precision == "int8":
+        recipe = next(recipe for recipe in RECIPES if recipe.name == RECIPE)
+        quantize(graph(width, "fp32"), half_done, recipe)
+    else:
+        write_graph(random_classifier(width), half_done)
+    return half_done.replace(target)
+
+
+def random_classifier(width: int) -> Any:
+    """Return random weights in the shapes of ``distilbert-base`` (768), or of the embedded model (384)."""
     from ml.onnx_graph import Classifier
 
     generator = np.random.default_rng(7)
+    inner = 4 * width
 
     def small(*shape: int) -> np.ndarray:
         return generator.normal(0, 0.02, shape).astype(np.float32)
 
     found = {
-        "embeddings.word_embeddings": small(_WORDS, _WIDTH),
-        "embeddings.position_embeddings": small(_POSITIONS, _WIDTH),
+        "embeddings.word_embeddings": small(WORDS, width),
+        "embeddings.position_embeddings": small(POSITIONS, width),
     }
 
     def linear(name: str, outputs: int, inputs: int) -> None:
         found[f"{name}.weight"], found[f"{name}.bias"] = small(outputs, inputs), small(outputs)
 
     def norm(name: str) -> None:
-        found[f"{name}.weight"], found[f"{name}.bias"] = np.ones(_WIDTH, np.float32), small(_WIDTH)
+        found[f"{name}.weight"], found[f"{name}.bias"] = np.ones(width, np.float32), small(width)
 
     norm("embeddings.LayerNorm")
-    for index in range(_LAYERS):
+    for index in range(LAYERS):
         layer = f"layer.{index}"
         for part in ("q", "k", "v", "out"):
-            linear(f"{layer}.attention.{part}_lin", _WIDTH, _WIDTH)
+            linear(f"{layer}.attention.{part}_lin", width, width)
         norm(f"{layer}.sa_layer_norm")
-        linear(f"{layer}.ffn.lin1", _INNER, _WIDTH)
-        linear(f"{layer}.ffn.lin2", _WIDTH, _INNER)
+        linear(f"{layer}.ffn.lin1", inner, width)
+        linear(f"{layer}.ffn.lin2", width, inner)
         norm(f"{layer}.output_layer_norm")
-    linear("pre_classifier", _WIDTH, _WIDTH)
-    linear("classifier", len(_LABELS), _WIDTH)
-    return Classifier(found, _HEADS, _LAYERS)
+    linear("pre_classifier", width, width)
+    linear("classifier", len(_LABELS), width)
+    return Classifier(found, HEADS, LAYERS)
 
 
 def pipeline() -> Path:

@@ -100,6 +100,6 @@ PEERS = (
         lambda text: {"input": [text]},
         _positive,
         "always",
-        missing="it reads PyTorch checkpoints only, so it cannot serve the same file by the same engine",
+        missing="not tried: it reads Hugging Face checkpoints by PyTorch or optimum, not a graph with its tokenizer",
     ),
 )
