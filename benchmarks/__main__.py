@@ -5,6 +5,7 @@ import importlib
 import sys
 
 BENCHMARKS = {
+    "drift": "after how many texts of another kind the monitor tells, and how often it does so without a reason",
     "feedback": "the live accuracy from feedback over HTTP, against the accuracy of the same answers offline",
     "agreement": "real reviews through HTTP, against the same model called directly in TensorFlow",
     "cold_start": "from process start to the first right answer over HTTP, in parts, against a bare app",
@@ -12,6 +13,7 @@ BENCHMARKS = {
     "image": "the serving image: size, start against the same process outside, memory; needs Docker",
     "log_overhead": "what logging every inference costs in throughput and p99",
     "log_append": "what a row of the inference log costs on the event loop, and SQLite in place of the spool",
+    "log_wait": "what it costs to let replies wait until W&B has their rows",
     "log_volume": "is every inference of many a second found in W&B, and what does history carry",
     "memory": "memory over many requests of mixed lengths, and of a model of full size",
     "peers": "the same model, texts, engine and threads in other model servers",

@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     signals = signals_of(files.manifest.reference)
     print(f"signals: {', '.join(signal.name for signal in signals)}\n", file=sys.stderr)
     held_out = dataset.load(arguments.held_out)
-    known = _known(predictor, held_out.texts, arguments.answers)
+    known = _balanced(_known(predictor, held_out.texts, arguments.answers), held_out.labels, random)
     settings = Settings(_env_file=None)
     window = settings.drift_window
 
@@ -113,6 +113,15 @@ def _known(predictor: Any, texts: tuple[str, ...], answers: Path | None) -> list
     for seen, text in zip(found, texts, strict=False):
         seen["language"] = observe({"text": text}).language
     return found
+
+
+def _balanced(
+    known: list[dict[str, Any]], labels: np.ndarray, random: np.random.Generator
+) -> list[dict[str, Any]]:
+    """Take as many texts of each label as the rarer one has: kept answers may not have come to the end of the file."""
+    sides = [np.flatnonzero(labels[: len(known)] == label) for label in (0, 1)]
+    least = min(len(side) for side in sides)
+    return [known[row] for side in sides for row in random.permutation(side)[:least]]
 
 
 def _encoded(predictor: Any, texts: tuple[str, ...]) -> Iterator[Any]:
