@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -151,10 +152,11 @@ def cloud(registry: str, wandb_service: WandbServer) -> Iterator[Cloud]:
 
 @dataclass(frozen=True)
 class Deployed:
-    """The first deployment: the build and the cloud it was made in."""
+    """The first deployment: the cloud it was made in, the build, and the body that created the service."""
 
     cloud: Cloud
     build: Result
+    service: dict[str, Any]
 
 
 @pytest.fixture(scope="session")
@@ -165,7 +167,8 @@ def deployed(cloud: Cloud) -> Deployed:
     cloud.publish("sentiment", embedded())
     build = cloud.push()
     assert build.green, build.log
-    return Deployed(cloud, build)
+    (created,) = (call.body for call in cloud.apis.changes("run") if call.method == "POST")
+    return Deployed(cloud, build, created)
 
 
 @dataclass(frozen=True)
