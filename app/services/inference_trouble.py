@@ -1,4 +1,7 @@
-"""The state of the inference log as people are told it: once when it gets worse, once when it is well again."""
+"""What is wrong with the inference log, told once when it begins and once when it ends; and alerts on their way.
+
+The alert about it comes from the monitor, which follows the log's state as it follows others.
+"""
 
 from collections import deque
 from collections.abc import Iterator
@@ -25,10 +28,9 @@ class Trouble:
         self._disk: str | None = None
 
     def begin(self, reason: str) -> None:
-        """The log is degraded: a warning and an alert, if it was not before."""
+        """The log is degraded: a warning, if it was not before."""
         if self.reason is None:
             logger.warning("the inference log is degraded, predictions go on: {}", reason)
-            self._alert(reason)
         self.reason = reason
 
     def end(self) -> None:
@@ -42,7 +44,6 @@ class Trouble:
         trouble = spool.trouble or ("the spool is full" if spool.full else None)
         if trouble is not None and self._disk is None:
             logger.warning("the inference log is degraded, predictions go on: {}", trouble)
-            self._alert(trouble)
         self._disk = trouble
 
     def pop_alerts(self) -> Iterator[dict[str, str]]:
@@ -50,6 +51,3 @@ class Trouble:
         while self.alerts:
             yield self.alerts[0]
             self.alerts.popleft()
-
-    def _alert(self, reason: str) -> None:
-        self.alerts.append({"title": "inference log degraded", "text": reason, "level": "WARN"})

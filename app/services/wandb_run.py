@@ -30,6 +30,8 @@ _SLICE_SECONDS = 0.1
 _IMPORT_SECONDS = 60
 _START_SECONDS = 20
 _WRITE_SECONDS = 30
+_CLIENT_BYTES = 16_777_216
+"""Room on the disk without which the client does not start well."""
 _READ_BYTES = 65_536
 
 _OTHERS = {
@@ -199,14 +201,15 @@ class WandbRun:
         self._leftovers.close()
 
     def _folder(self, wanted: Path, stack: contextlib.ExitStack) -> Path:
-        """Return a folder for the client: a temporary one where the state's cannot be written, unless it must last."""
+        """Return a folder for the client: a temporary one where the state's is of no use, unless it must last."""
         try:
             ensure_writable(wanted, "STATE_DIR")
+            if not self._online or shutil.disk_usage(wanted).free >= _CLIENT_BYTES:
+                return wanted
         except StorageError:
             if not self._online:
                 raise
-            return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="marquee-")))
-        return wanted
+        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="marquee-")))
 
     def _start(self, request: RunRequest, folder: Path, client: Path) -> "subprocess.Popen[bytes]":
         environment = {name: value for name, value in inherited_environment().items() if name not in _OTHERS}
