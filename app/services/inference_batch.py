@@ -20,7 +20,7 @@ class Batch:
         path: where it lies.
         name: its name in W&B.
         rows: how many it holds.
-        since: when it was opened, as of `time.monotonic`.
+        since: when it was opened, after `close` when it was closed, as of `time.monotonic`.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -47,6 +47,7 @@ class Batch:
     def close(self) -> None:
         """Finish the file. Raises OSError."""
         self._file.close()
+        self.since = time.monotonic()
 
     def delete(self) -> None:
         """Delete the file, finished or not."""

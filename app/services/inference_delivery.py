@@ -153,17 +153,17 @@ class Delivery:
             self._batch.full or now - self._batch.since >= self._settings.inference_log_batch_seconds
         ):
             self._close_batch()
-        seconds = self._settings.inference_log_confirm_seconds
         flying = any(chunk.last_step is not None for chunk in self._chunks())
+        stuck = any(now - batch.since > self._patience for batch in self._uploads.values())
         if not flying:
             self._moved = now
-        elif (
-            self.online
-            and now - self._asked >= (min(seconds, _HURRY_SECONDS) if hurry else seconds)
-            and (found := self.confirm())
-            and time.monotonic() - self._moved > self._patience
-        ):
-            return f"W&B does not show the run's rows (it has {found.lines} of {self.rows})"
+        seconds = self._settings.inference_log_confirm_seconds
+        due = now - self._asked >= (min(seconds, _HURRY_SECONDS) if hurry else seconds)
+        if self.online and due and (flying or stuck) and (found := self.confirm()):
+            if stuck:
+                return "W&B does not commit a file of inferences"
+            if time.monotonic() - self._moved > self._patience:
+                return f"W&B does not show the run's rows (it has {found.lines} of {self.rows})"
         if now >= self._next_summary:
             self._next_summary = now + _SUMMARY_SECONDS
             self._summarize()

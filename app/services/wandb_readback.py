@@ -27,7 +27,7 @@ class Readback:
         self._key = key
 
     def stored(self, path: str, seconds: float = _ANSWER_SECONDS) -> dict[str, int] | None:
-        """Return the last step (-1: none, or unknown) and the number of rows that W&B has; None if it does not say."""
+        """Return the last step (-1: none) and the number of rows that W&B has; None if it does not say."""
         entity, project, run = path.split("/")
         token = base64.b64encode(f"api:{self._key}".encode()).decode()
         body = {"query": _STORED, "variables": {"entity": entity, "project": project, "run": run}}
@@ -39,8 +39,10 @@ class Readback:
         try:
             with urllib.request.urlopen(request, timeout=max(seconds, 0.01)) as response:  # noqa: S310
                 found = json.load(response)["data"]["project"]["run"]
-            last = (found["historyKeys"] or {}).get("lastStep", -1)
-            return {"last": int(last), "lines": int(found["historyLineCount"])}
+            last = int((found["historyKeys"] or {}).get("lastStep", -1))
+            lines = int(found["historyLineCount"])
+            # -1 is also what W&B says while it does not know; steps are counted without gaps.
+            return {"last": last if last >= 0 else lines - 1, "lines": lines}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 

@@ -47,6 +47,7 @@ class FakeRun:
         self.answering = True
         self.lagging = 0
         self.broken_after: int | None = None
+        self.committing = True
         self.ended_by_wandb = False
         self.state = "running"
         self._outcomes: dict[str, str | None] = {}
@@ -70,7 +71,8 @@ class FakeRun:
             return
         self.files.append([json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()])
         assert len(self.files[-1]) == rows
-        self._outcomes[file.name] = None
+        if self.committing:
+            self._outcomes[file.name] = None
 
     def outcomes(self) -> dict[str, str | None]:
         ended, self._outcomes = self._outcomes, {}
@@ -609,6 +611,19 @@ def test_a_file_that_wandb_refuses_is_sent_again(backend: Backend, make_log: Any
     confirmed(log, 500)
     log.stop(20)
     assert len(backend.runs) == 2
+    assert backend.everything() == ids(range(500))
+
+
+def test_a_file_that_is_never_committed_is_sent_again(
+    backend: Backend, make_log: Any, warnings: list[str]
+) -> None:
+    backend.prepare = lambda run: setattr(run, "committing", bool(backend.runs))
+    log = make_log(inference_log_rows_per_minute=10)
+    record(log, range(500))
+    confirmed(log, 500)
+    log.stop(20)
+    assert "does not commit a file" in warnings[0]
+    assert backend.runs[0].files
     assert backend.everything() == ids(range(500))
 
 
