@@ -35,7 +35,9 @@ def variables(model: str) -> dict[str, str]:
     if model == "embedded":
         return {"MODEL_SOURCE": "embedded"}
     folder = folder_of(model)
-    return {
+    # A pickle runs code, so a server reads only the one whose digest it is told.
+    pinned = {"MODEL_DIGEST": model_digest(folder)} if model == "pipeline" else {}
+    return pinned | {
         "MODEL_SOURCE": "local",
         "LOCAL_MODEL_DIR": str(folder.parent),
         "LOCAL_MODEL_NAME": folder.name,
