@@ -4,7 +4,7 @@
 #   docker build --build-arg EXTRAS=tensorflow --target serving .    every loader
 #   docker build --target test .                                     with ml/, the tests and their tools
 #
-# BAKE_MODEL=on puts one version of the registry inside; docs/delivery.md tells how.
+# BAKE_MODEL=on puts one version of the registry inside; docs/image.md tells how.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 ARG BAKE_MODEL=off
 
