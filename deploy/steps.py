@@ -169,7 +169,7 @@ class Steps:
     def _overtaken(self, plan: dict[str, Any], service: Service | None) -> bool:
         """Whether another build moved the traffic since `plan`; then this one must not."""
         expected = plan.get("current", {}).get("name")
-        found = service.serving if service else None
+        found = (service.serving if service else None) or None
         if found == expected or (found and expected is None and self._is_own(found)):
             return False
         return self._give_way(plan, found)

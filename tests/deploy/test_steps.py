@@ -76,6 +76,15 @@ def test_first_push_has_nothing_to_be_compared_with(
     assert world.deployed[CANDIDATE].labels["built"] == "20260601-000000"
 
 
+def test_push_after_a_first_one_that_never_started_is_a_first_one(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.deployed, world.traffic = {"sentiment-v1": revision("sentiment-v1")}, {"": 100}
+    monkeypatch.setattr("deploy.steps.run", lambda command: json.dumps([f"{IMAGE}@sha256:7"]))
+    Run(world, tmp_path, **PUSH).until("promote")
+    assert world.done == [f"deploy {CANDIDATE} first", f"traffic {CANDIDATE}"]
+
+
 def test_push_that_started_before_the_one_with_traffic_gives_way(world: World, tmp_path: Path) -> None:
     world.deployed["sentiment-v1"] = revision("sentiment-v1", built="20260601-000001")
     run = Run(world, tmp_path, **PUSH)
