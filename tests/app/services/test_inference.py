@@ -24,6 +24,9 @@ class Rows:
     def record(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
 
+    async def settle(self) -> bool:
+        return False
+
     observe = record
 
 
