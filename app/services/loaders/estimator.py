@@ -1,6 +1,5 @@
 """An object with a ``predict``, as scikit-learn's have it: what it is asked, and what its answers mean."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,8 @@ from app.services.tabular import finite
 
 _SCORES = ("predict_proba", "decision_function")
 _SIGNS = ({0, 1}, {-1, 1})
+_LIKELIEST = {"ExtraTreesClassifier", "LogisticRegression", "RandomForestClassifier"}
+"""scikit-learn's classes whose `predict` is the likeliest class of `predict_proba`: one question answers both."""
 _KNOWN_METHODS = ("predict", *_SCORES, "predict_log_proba", "score_samples", "transform")
 
 
@@ -49,6 +50,7 @@ class Estimator:
         self._source = next((name for name in _SCORES if method == "predict" and hasattr(loaded, name)), None)
         self._names: dict[Any, str] = {}
         self._meaning: Meaning | None = None
+        self._steps = _split_pipeline(loaded)
         self.labels: tuple[str, ...] = ()
 
     def settle(self, batch: Any, is_text: bool) -> None:
@@ -148,7 +150,12 @@ class Estimator:
                 or (isinstance(values[0], float) and len(self.labels) == 2 and values[0] not in self._names)
             )
             return ([], _rows(values)) if is_score else (values, None)
-        asked, batch = self._last_step(batch)
+        asked = self._loaded
+        if self._source is not None and self._steps is not None:
+            before, asked = self._steps
+            batch = before.transform(batch)
+        if self._source == "predict_proba" and self.labels and _is_sklearn(asked, _LIKELIEST):
+            return [], _rows(_plain(asked.predict_proba(batch)))
         predicted = _plain(asked.predict(batch))
         if predicted and isinstance(predicted[0], list):
             if any(len(row) != 1 for row in predicted):
@@ -159,15 +166,6 @@ class Estimator:
         if self._source is None:
             return predicted, None
         return predicted, _rows(_plain(getattr(asked, self._source)(batch)))
-
-    def _last_step(self, batch: Any) -> tuple[Any, Any]:
-        """Return the last step of a pipeline and what the steps before make of `batch`: once, for both questions."""
-        module = sys.modules.get("sklearn.pipeline")
-        if module is None or type(self._loaded) is not module.Pipeline or len(self._loaded.steps) < 2:
-            return self._loaded, batch
-        if self._source is None:
-            return self._loaded, batch
-        return self._loaded.steps[-1][1], self._loaded[:-1].transform(batch)
 
     def _labelled(self, value: Any) -> Answer:
         if self._names:
@@ -180,6 +178,21 @@ class Estimator:
                 raise PredictionFailedError("the model gave no finite number for this input")
             return Answer(None, {}, value)
         return Answer(str(value), {})
+
+
+def _split_pipeline(loaded: Any) -> tuple[Any, Any] | None:
+    """Return the steps before the last of a pipeline, and the last: what the former make of a batch serves both
+    questions. None for anything else.
+    """
+    if not _is_sklearn(loaded, {"Pipeline"}) or len(loaded.steps) < 2:
+        return None
+    return loaded[:-1], loaded.steps[-1][1]
+
+
+def _is_sklearn(loaded: Any, names: set[str]) -> bool:
+    """Return whether an object is of one of these classes of scikit-learn's, and of no subclass."""
+    kind = type(loaded)
+    return kind.__name__ in names and kind.__module__.startswith("sklearn.")
 
 
 def _plain(values: Any) -> list[Any]:
