@@ -5,6 +5,7 @@ A connection that owes nothing may idle. Nothing is counted for a request that c
 
 import asyncio
 import uuid
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -30,6 +31,23 @@ def bounded_connections(seconds: float) -> type[HttpToolsProtocol]:
     return Connections
 
 
+class _ForgivingTransport:
+    """A transport that drops what is written after it was closed, as asyncio's own do.
+
+    uvloop's raise, and a reply may be ready just when a client leaves, or when its next bytes were no request.
+    """
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+
 class BoundedConnection(HttpToolsProtocol):
     """One connection. The time for a body that the service reads is kept by `app.api.middleware.Failsafe`."""
 
@@ -42,6 +60,10 @@ class BoundedConnection(HttpToolsProtocol):
     _owed: asyncio.TimerHandle | None = None
     _untaken: asyncio.TimerHandle | None = None
     _refusal = _NO_REQUEST
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a connection."""
+        super().connection_made(_ForgivingTransport(transport))  # type: ignore[arg-type]
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the limits."""

@@ -92,7 +92,9 @@ class WindowPolicy:
         tail_spans = [
             (length - index * step - capacity, length - index * step) for index in reversed(range(tail))
         ]
-        return head_spans + tail_spans, True
+        # Just above the limit they may still touch: then they share less than asked, and nothing is left out.
+        reached = head_spans[-1][1] if head_spans else 0
+        return head_spans + tail_spans, reached < tail_spans[0][0]
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
