@@ -86,7 +86,7 @@ def test_worse_version_that_keeps_its_own_word_is_rejected(
 ) -> None:
     before = scene.serving.name
     scene.publish(worse(tmp_path_factory.mktemp("worse")))
-    build = scene.scheduled(_FLOOR="0.9")
+    build = scene.scheduled(_ACCEPTANCE="sentences", _FLOOR="0.9")
     assert build.failed == "accept"
     assert scene.serving.name == before
     assert "20 examples" in build.of("accept")
@@ -149,7 +149,7 @@ def test_traffic_goes_back_where_the_service_fails_once_it_moved(scene: Scene) -
 
 def test_second_service_follows_the_image_of_the_first(scene: Scene) -> None:
     scene.cloud.publish("books", described("of another kind"))
-    build = scene.cloud.scheduled("books", _IMAGE_FROM="sentiment")
+    build = scene.cloud.scheduled("books", _IMAGE_FROM="sentiment", _ACCEPTANCE="golden")
     assert build.green, build.log
     books, films = scene.cloud.serving("books"), scene.cloud.serving("sentiment")
     assert books.image == films.image
