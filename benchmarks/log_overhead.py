@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks import models, texts
 from benchmarks.load import Load, closed_loop, open_loop, post
 from benchmarks.report import add_json, finish, machine, median, progress, ratio
-from benchmarks.serve import server
+from benchmarks.serve import server, warm
 from benchmarks.server import LoopbackWandb, Server
 
 GOAL_SHARE, GOAL_MILLISECONDS = 0.97, 1.0
@@ -53,6 +53,8 @@ def _compare(arguments: argparse.Namespace, mix: str, servers: dict[str, Server]
     ]
     closed: dict[str, list[Load]] = {name: [] for name in servers}
     opened: dict[str, list[Load]] = {name: [] for name in servers}
+    for ours in servers.values():
+        warm(ours, requests)
     bar = progress(arguments.rounds * 4, "run", mix)
     for number in range(arguments.rounds):
         # Whoever comes second finds warmer caches: they change places.

@@ -10,15 +10,20 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from benchmarks import models, texts
-from benchmarks.load import Load, closed_loop, open_loop, post
+from benchmarks.load import Load, closed_loop, count_loop, open_loop, post
 from benchmarks.report import add_json, finish, machine, median, progress, ratio
 from benchmarks.server import ROOT, LoopbackWandb, Server
+
+_WARM = 32
+_OPEN_SECONDS = 120
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +74,16 @@ def server(model: str, threads: int, wandb: LoopbackWandb | None = None, **varia
     )
 
 
+def warm(ours: Server, requests: Sequence[bytes]) -> None:
+    """Ask until everything is loaded, and wait until the inference log's run is open: neither is what is measured."""
+    count_loop(ours.port, requests, 4, _WARM, lambda _: None)
+    deadline = time.monotonic() + _OPEN_SECONDS
+    while ours.health()["inference_log"]["state"] not in ("off", "ok"):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"no run within {_OPEN_SECONDS} s: {ours.health()['inference_log']}")
+        time.sleep(0.2)
+
+
 class Direct:
     """The engine in a process of its own; `measure` runs all texts once in every size of batch."""
 
@@ -117,6 +132,8 @@ def _mix(arguments: argparse.Namespace, mix: str, servers: dict[str, Server]) ->
     closed: dict[tuple[str, int], Load] = {}
     opened: dict[tuple[str, float], Load] = {}
     batches = (1, 4, 16) if arguments.model != "pipeline" else (1, 16, 64)
+    for server in servers.values():
+        warm(server, requests)
     steps = 1 + len(servers) * (len(arguments.clients) + len(arguments.loads))
     bar = progress(arguments.rounds * steps, "run", mix)
     with Direct(models.folder_of(arguments.model), written, arguments.threads, batches) as direct:
