@@ -5,6 +5,7 @@ from typing import Any
 
 from .artifact_views import MANIFEST_NAME, Object
 from .records import Artifact, Collection, Run
+from .saved_views import upsert_view
 from .state import StateError, Store, node_id
 from .views import Views
 
@@ -23,6 +24,7 @@ class Mutations:
             "deleteRun": self._delete_run,
             "stopRun": self._stop_run,
             "updateRunState": self._update_run_state,
+            "upsertView": lambda values: upsert_view(self._store, values),
             "createRunFiles": self._create_run_files,
             "markRunFilesUploaded": lambda _: {"success": True},
             "notifyScriptableRunAlert": self._alert,

@@ -229,6 +229,11 @@ class WandbServer:
         return [call for call in found if kind in (None, call.kind) and name in (None, call.name)]
 
     @property
+    def saved_views(self) -> list[dict[str, Any]]:
+        """The workspaces and reports that clients saved, as they sent them."""
+        return list(self._backend.store.saved_views.values())
+
+    @property
     def unknown_fields(self) -> Counter[str]:
         """`Operation:path` of what a client asked for and this server does not know, with counts."""
         return Counter(self._backend.store.unknown_fields)

@@ -19,6 +19,7 @@ def save(store: Store, folder: Path) -> None:
         content = {
             "counter": store.counter,
             "projects": store.projects,
+            "saved_views": store.saved_views,
             "runs": [asdict(run) for run in store.runs.values()],
             "artifacts": [asdict(artifact) for artifact in store.artifacts.values()],
             "collections": [asdict(collection) for collection in store.collections.values()],
@@ -38,6 +39,7 @@ def load(store: Store, folder: Path) -> None:
     with store.lock:
         store.counter = content["counter"]
         store.projects = content["projects"]
+        store.saved_views = content.get("saved_views", {})
         for values in content["runs"]:
             run = Run(**values)
             store.runs[run.path] = run

@@ -58,6 +58,7 @@ class Store:
         self.runs: dict[str, Run] = {}
         self.artifacts: dict[str, Artifact] = {}
         self.collections: dict[str, Collection] = {}
+        self.saved_views: dict[str, dict[str, Any]] = {}
         self.removed_projects: set[str] = set()
         self.counter = 0
         self.dirty = True

@@ -1,6 +1,7 @@
 """What one row of the inference log tells a monitor."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +54,7 @@ class Observation:
         }
 
 
-def answer_of(row: dict[str, Any]) -> tuple[str | None, float | None]:
+def answer_of(row: Mapping[Any, Any]) -> tuple[str | None, float | None]:
     """Return the predicted label and its probability, as far as a row tells them."""
     label: str | None = None
     confidence: float | None = None
