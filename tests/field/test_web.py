@@ -1,6 +1,7 @@
 """B01 to B12 and B51: what clients send, and what the health check is up against."""
 
 import json
+import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -34,8 +35,9 @@ def test_b01_health_answers_while_predictions_run(start, predictions):
                 seconds.append(time.monotonic() - started)
                 time.sleep(0.1)
             replies = [one.result() for one in asked]
-    # One probe may meet whatever else this machine does just then.
-    assert sorted(seconds)[-2] < QUICK, seconds
+    # The usual probe is quick, and none waits for a prediction, whatever else this machine does just then.
+    assert statistics.median(seconds) < QUICK, seconds
+    assert max(seconds) < 2.5, seconds
     statuses = [reply.status_code for reply in replies]
     assert set(statuses) <= {200, 429}
     assert 200 in statuses
