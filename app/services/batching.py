@@ -66,8 +66,8 @@ class Batcher:
         self._stopping = False
         self._lock = threading.Lock()
         self._threads = [
-            threading.Thread(target=self._work, name=f"inference-{number}", daemon=True)
-            for number in range(max(1, predictor.parallel))
+            threading.Thread(target=self._work, name="inference", daemon=True)
+            for _ in range(max(1, predictor.parallel))
         ]
         for thread in self._threads:
             thread.start()
