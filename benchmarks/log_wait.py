@@ -8,7 +8,6 @@ from benchmarks.serve import server
 from benchmarks.server import LoopbackWandb
 
 _REQUESTS = [post("/predict", {"text": f"A good film, number {number}."}) for number in range(100)]
-_WARM_SECONDS = 15
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +25,8 @@ def run(arguments: argparse.Namespace) -> int:
         for wait in ("0", "10"):
             with server("pipeline", 1, wandb, INFERENCE_LOG_WAIT_SECONDS=wait) as served:
                 # The first row opens the run, which takes seconds.
-                closed_loop(served.port, _REQUESTS, 1, _WARM_SECONDS)
+                while not served.health()["inference_log"]["run"]:
+                    closed_loop(served.port, _REQUESTS, 1, 1)
                 load = closed_loop(served.port, _REQUESTS, arguments.clients, arguments.seconds)
             rows.append({"INFERENCE_LOG_WAIT_SECONDS": wait, **load.figures()})
     finish("log_wait", arguments, rows, before)

@@ -280,7 +280,7 @@ class InferenceWriter:
     def _delay(self, ended: Delivery, reason: str | None) -> None:
         """Put the next run off the longer, the more runs in a row have ended for a reason soon after their start."""
         if reason is None:
-            self._deaths = 0
+            self._deaths, self._patience = 0, 1.0
             return
         self._deaths = 1 if time.monotonic() - ended.since > _LONG_LIFE_SECONDS else self._deaths + 1
         self._next_try = time.monotonic() + min(2 ** (self._deaths - 1), _MOST_DEATH_DELAY)
