@@ -12,10 +12,12 @@ import pytest
 
 from app.core import errors
 from app.core.config import Settings
+from app.main import create_app
 from app.services.inference_log import InferenceLog
 from app.services.registry import obtain_model
 from tests import models
-from tests.app.services.pulling import PATH, refused
+from tests.app.api.client import AppClient
+from tests.app.services.pulling import PATH, content, refused
 from tests.app.services.test_inference_log import MODEL, Backend, FakeRun, row
 from tests.e2e.server_process import ServerProcess
 
@@ -75,6 +77,30 @@ def test_b26_two_starts_round_a_move_of_the_alias_can_be_told_apart(model, pull_
     second = obtain_model(pull_settings()).model
     assert (first.version, second.version) == ("v0", "v1")
     assert first.digest != second.digest
+
+
+@pytest.mark.usefixtures("quick_client")
+@pytest.mark.parametrize("trouble", ["no alias", "not committed"])
+def test_b26_a_server_that_follows_the_alias_keeps_its_model_and_says_degraded(
+    wandb_server, pull_settings, tmp_path, trouble
+):
+    def publish(name: str) -> None:
+        folder = models.tiny_onnx(tmp_path / name)
+        (folder / "note").write_text(name)
+        wandb_server.publish(PATH, content(folder))
+
+    publish("one")
+    settings = pull_settings(model_refresh_seconds=3_600, inference_log=False, inference_threads=1)
+    with AppClient(create_app(settings)) as client:
+        publish("two")
+        if trouble == "no alias":
+            wandb_server.remove_alias(PATH, "latest")
+        else:
+            wandb_server.set_artifact_state(f"{PATH}:v1", "PENDING")
+        client.run(client.service.server._refresh.look())
+        assert client.get("/api/v1/health").json()["refresh"]["state"] == "degraded"
+        reply = client.post("/predict", json={"text": "a good film"})
+        assert (reply.status_code, reply.json()["model"]["version"]) == (200, "v0")
 
 
 @pytest.mark.usefixtures("quick_client")
