@@ -24,7 +24,7 @@ from tests.wandb_server import WandbServer
 REGISTRY_HOST = "us-central1-docker.pkg.dev"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SECRET = f"projects/{PROJECT}/secrets/wandb-api-key/versions/1"
-QUICK_TESTS = "tests/project/test_lock.py tests/ml/test_compare.py"
+QUICK_TESTS = "tests/deploy/test_settings.py tests/ml/test_compare.py"
 """What the test step runs here: that it runs in the image is what matters, not what the suite says once more."""
 
 

@@ -24,6 +24,8 @@ APIS = (
     "run", "cloudbuild", "cloudscheduler", "artifactregistry", "cloudresourcemanager", "serviceusage", "iam",
     "secretmanager", "storage",
 )  # fmt: skip
+_FIXED = {"id", "resourceName", "createTime"}
+"""What a change cannot change."""
 _TIME = "2026-01-01T00:00:00.000000Z"
 
 
@@ -149,7 +151,7 @@ class GoogleApis:
             return self._create(api, name, query, body or {})
         key = f"{api}/{name}"
         if method in ("PATCH", "PUT") and key in self.resources:
-            self.resources[key] |= body
+            self.resources[key] |= {name: value for name, value in body.items() if name not in _FIXED}
             return Reply(200, self.resources[key])
         if key in self.resources:
             return Reply(200, self.resources[key])
@@ -164,7 +166,7 @@ class GoogleApis:
                    and value.get("name", "").rpartition("/")[2] == key.rpartition("/")[2]]  # fmt: skip
         if by_name:
             if method == "PATCH":
-                by_name[0].update(body)
+                by_name[0].update({key: value for key, value in body.items() if key not in _FIXED})
             return Reply(200, by_name[0])
         return Reply(404, {"error": {"code": 404, "status": "NOT_FOUND", "message": f"{name} was not found"}})
 
