@@ -70,16 +70,13 @@ def test_b02_a_number_that_is_not_finite_never_reaches_the_model(numbers, number
     assert not [record for record in log_records if record["exception"]]
 
 
-def test_b02_a_model_that_answers_nan_is_a_failure_of_ours_with_a_stable_message(client, log_records):
+def test_b02_a_model_that_answers_nan_is_a_failure_of_ours_with_a_stable_message(client):
     reply = client.post("/predict", json={"text": "undecided"})
-    if reply.status_code == 200:
-        # The words model's reply class leaves the score out.
-        assert "score" not in reply.json()
-    from app.api.replies import json_response
-    from app.core.errors import PredictionFailedError
-
-    with pytest.raises(PredictionFailedError, match="no JSON, such as NaN"):
-        json_response({"score": float("nan")})
+    assert reply.status_code == 500
+    assert reply.json()["type"] == "urn:marquee:problem:prediction-failed"
+    assert reply.json()["detail"] == "the model answered something that is no JSON, such as NaN"
+    counted = client.get("/metrics").text
+    assert 'marquee_prediction_errors_total{kind="prediction-failed"}' in counted
 
 
 @pytest.mark.parametrize(
