@@ -3,6 +3,7 @@
 What goes wrong while it runs is in tests/faults.
 """
 
+import asyncio
 import gzip
 import json
 import os
@@ -196,6 +197,18 @@ def test_windows_and_alerts_reach_wandb(wandb_server: WandbServer, make_log: Mak
     assert alert["severity"] == "WARN"
     (window,) = (entry for entry in run.rows if "window/volume" in entry)
     assert (window["window/volume"], window["window/instance"]) == (1, log.instance)
+
+
+def test_a_reply_that_waits_for_its_row_waits_for_seconds_only(make_log: MakeLog) -> None:
+    log = make_log(inference_log_wait_seconds=60, request_timeout_seconds=200)
+    log.record(row(0))
+    assert asyncio.run(log.settle())
+    log.record(row(1))
+    started = time.monotonic()
+    assert asyncio.run(log.settle())
+    # By itself the client sends every 15 seconds.
+    assert time.monotonic() - started < 10
+    assert log.health()["confirmed"] == 2
 
 
 @pytest.mark.parametrize("status", [401, slow(404), slow(429), slow(500), None])
