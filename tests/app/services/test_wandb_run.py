@@ -22,6 +22,7 @@ import pytest
 from app.core.config import Settings
 from app.services import inference_delivery, wandb_run
 from app.services.artifact import Manifest, ModelFiles, ModelVersion
+from app.services.inference_history import read_inferences
 from app.services.inference_log import InferenceLog
 from app.services.inference_run import RunLostError
 from tests.fixtures_wandb import ClientAs, EnvironmentOf
@@ -322,6 +323,7 @@ def test_many_rows_arrive_in_a_file_of_the_run(
     (run,) = wandb_server.runs()
     assert len(run.rows) <= 100
     with wandb_as("reader") as wandb:
+        assert [found["id"] for found in read_inferences(wandb.Api(), "acme/reviews")] == ids(range(2_500))
         (artifact,) = wandb.Api().run(run.path).logged_artifacts()
         folder = Path(artifact.download(root=str(tmp_path / "read")))
         assert artifact.type == "inferences"
