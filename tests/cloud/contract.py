@@ -99,7 +99,7 @@ def check_contract(
         text: an input that takes the model a while.
     """
     report = Report(check_image(image, terms))
-    with Container(image, terms, *options) as container:
+    with Container(image, terms, "--health-interval", "1s", *options) as container:
         try:
             report.ready_seconds = container.wait_until_ready()
         except AssertionError as error:
