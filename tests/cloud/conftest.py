@@ -18,7 +18,7 @@ import pytest
 from tests.cloud.build_runner import ROOT, BuildRunner, Result
 from tests.cloud.cloud_run import CloudRunStandIn, Reply, Revision
 from tests.cloud.container import bridge_address, engine_answers
-from tests.cloud.google_apis import PROJECT, GoogleApis
+from tests.cloud.google_apis import PROJECT, Call, GoogleApis
 from tests.wandb_server import WandbServer
 
 REGISTRY_HOST = "us-central1-docker.pkg.dev"
@@ -152,10 +152,18 @@ def cloud(registry: str, wandb_service: WandbServer) -> Iterator[Cloud]:
 
 @dataclass(frozen=True)
 class Deployed:
-    """The first deployment: the cloud it was made in, the build, and the body that created the service."""
+    """The first deployment.
+
+    Attributes:
+        cloud: where it was made.
+        build: that made it.
+        calls: of Google's APIs.
+        service: the body that created the service.
+    """
 
     cloud: Cloud
     build: Result
+    calls: list[Call]
     service: dict[str, Any]
 
 
@@ -168,7 +176,7 @@ def deployed(cloud: Cloud) -> Deployed:
     build = cloud.push()
     assert build.green, build.log
     (created,) = (call.body for call in cloud.apis.changes("run") if call.method == "POST")
-    return Deployed(cloud, build, created)
+    return Deployed(cloud, build, list(cloud.apis.calls), created)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def test_service_is_what_is_recorded(deployed: Deployed) -> None:
 
 
 def test_service_is_private_pinned_and_sized(deployed: Deployed) -> None:
-    assert not [call for call in deployed.cloud.apis.calls if "IamPolicy" in call.path]
+    assert not [call for call in deployed.calls if "IamPolicy" in call.path]
     template = deployed.service["spec"]["template"]
     (container,) = template["spec"]["containers"]
     assert re.fullmatch(r".+/marquee@sha256:[0-9a-f]{64}", container["image"])
@@ -42,8 +42,8 @@ def test_service_is_private_pinned_and_sized(deployed: Deployed) -> None:
     assert container["livenessProbe"]["httpGet"]["path"] == "/health/live"
     assert container["resources"]["limits"]["memory"] == "1Gi"
     assert template["spec"]["serviceAccountName"] == "marquee-run@marquee-test.iam.gserviceaccount.com"
-    assert template["metadata"]["annotations"]["run.googleapis.com/cpu-throttling"] == "false"
-    assert template["metadata"]["annotations"]["run.googleapis.com/startup-cpu-boost"] == "true"
+    assert template["metadata"]["annotations"]["run.googleapis.com/cpu-throttling"].lower() == "false"
+    assert template["metadata"]["annotations"]["run.googleapis.com/startup-cpu-boost"].lower() == "true"
 
 
 def test_pulled_image_keeps_the_contract_and_loses_no_row(deployed: Deployed) -> None:

@@ -30,7 +30,7 @@ def test_push_tests_accepts_builds_deploys_tries_and_moves_traffic(deployed: Dep
 def test_no_key_is_in_a_log_a_plan_or_a_request(deployed: Deployed) -> None:
     key = deployed.cloud.wandb.api_key
     assert key not in deployed.build.log
-    assert key not in json.dumps([call.body for call in deployed.cloud.apis.calls])
+    assert key not in json.dumps([call.body for call in deployed.calls])
     for file in (deployed.build.folder / ".release").iterdir():
         assert key not in file.read_text("utf-8")
 
