@@ -85,8 +85,9 @@ def _bars(
             _short(value), (value, place), xytext=(3, 0), textcoords="offset points", va="center", fontsize=8
         )
     axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
-    axes.invert_yaxis()
     axes.margins(x=0.12)
+    # From the top down, with room for a row that has no bar.
+    axes.set_ylim(len(rows) - 0.4, -0.6)
     if goal is not None:
         axes.axvline(goal, color="#444444", linestyle="--", linewidth=0.8)
     return figure
