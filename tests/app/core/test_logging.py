@@ -72,6 +72,13 @@ logger.debug("unseen")
     assert "be warned" in warning["message"]
 
 
+@pytest.mark.parametrize("name", ["wandb_api_key", "log_hash_key", "feedback_key", "api_keys"])
+def test_no_line_holds_one_of_the_secrets(name, lines):
+    value = "another-secret-value,0123456789abcdef" if name == "api_keys" else "0123456789abcdef"
+    (line,) = lines(f'log_format="text", {name}="{value}"', 'logger.info("0123456789abcdef")')
+    assert line.endswith("[secret]")
+
+
 @pytest.mark.parametrize("settings", ['log_format="json"', 'log_format="text"'])
 def test_tracebacks_hold_no_values_and_lines_no_secrets(settings, lines):
     code = """
