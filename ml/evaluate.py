@@ -216,7 +216,15 @@ def record(folder: Path, manifest: Manifest, reports: Iterable[dict[str, Any]], 
         report["data"]: report["metrics"] | {"rows": report["rows"], "digest": report["digest"]}
         for report in reports
     }
-    updated = manifest.model_copy(update={"metrics": manifest.metrics | found | {"own_sentences": own}})
+    # What was scored last stands first, after the validation that the model was chosen by.
+    chosen = {name: values for name, values in manifest.metrics.items() if name == "validation"}
+    metrics = (
+        chosen
+        | found
+        | {k: v for k, v in manifest.metrics.items() if k not in found}
+        | {"own_sentences": own}
+    )
+    updated = manifest.model_copy(update={"metrics": metrics})
     updated.write(folder)
     write_card(folder, updated)
 
