@@ -41,7 +41,7 @@ class Spool:
             parent: the folder of all spools.
             name: this one's.
             destination: where the rows are to go.
-            limit_bytes: size on disk, past which rows are refused.
+            limit_bytes: size past which rows are refused.
             memory_rows: rows that may be kept in memory.
         """
         self._place = parent, name, destination
@@ -90,8 +90,8 @@ class Spool:
 
     @property
     def size(self) -> int:
-        """Size on disk."""
-        return sum(segment.size for segment in list(self._segments) if isinstance(segment, FileSegment))
+        """Bytes of the rows, of those in memory too: they are on disk when it takes them again."""
+        return sum(segment.size for segment in list(self._segments))
 
     @property
     def in_memory(self) -> int:
