@@ -5,37 +5,16 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.core.errors import ConfigurationError
-from app.core.values import parse_keys, parse_origins, trim
+from app.core.values import Keys, Origins, Secret, Trimmed
 
 EMBEDDED_MODEL_DIR = Path(__file__).resolve().parents[2] / "ml" / "model" / "embedded"
 
 _ARTIFACT_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _WEIGHTS_SUFFIX = re.compile(r"\.(pkl|joblib|onnx|keras|h5)$", re.IGNORECASE)
-
-
-def _one_line(value: SecretStr | None) -> SecretStr | None:
-    if value is not None and re.search(r"\s", value.get_secret_value()):
-        raise ValueError("holds white space or a line break inside; copy the value again")
-    return value
-
-
-def _several_keys(value: SecretStr | None) -> SecretStr | None:
-    if value is not None:
-        parse_keys(value.get_secret_value())
-    return value
-
-
-def _several_origins(value: str | None) -> str | None:
-    if value is not None:
-        parse_origins(value)
-    return value
-
-
-Secret = Annotated[SecretStr | None, AfterValidator(_one_line)]
 
 
 class Settings(BaseSettings):
@@ -114,10 +93,10 @@ class Settings(BaseSettings):
     keep_alive_seconds: int = Field(default=620, ge=1, le=86_400)
     """How long a connection may idle; longer than the proxy's time, so that the proxy is the one to close it."""
 
-    api_keys: Annotated[SecretStr | None, AfterValidator(_several_keys)] = None
+    api_keys: Keys = None
     """Keys with commas between them; set, everything but /health/live and /health/ready needs one."""
 
-    cors_origins: Annotated[str | None, AfterValidator(_several_origins)] = None
+    cors_origins: Origins = None
     """Origins whose pages may ask from a browser, with commas between them; `*` for any."""
 
     root_path: str = ""
@@ -238,7 +217,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Trim what the environment and ``.env`` give before anything is merged: an empty one hides nothing."""
-        return init_settings, _Trimmed(env_settings), _Trimmed(dotenv_settings)
+        return init_settings, Trimmed(env_settings), Trimmed(dotenv_settings)
 
     @model_validator(mode="before")
     @classmethod
@@ -302,23 +281,6 @@ class Settings(BaseSettings):
     def pinned(self) -> bool:
         """Whether MODEL_VERSION names one version (``v7``) and not an alias that may move."""
         return re.fullmatch(r"v\d+", self.model_version) is not None
-
-
-class _Trimmed(PydanticBaseSettingsSource):
-    """Another source with blanks, CR and one pair of quotes taken off each value; empty means unset."""
-
-    def __init__(self, inner: PydanticBaseSettingsSource) -> None:
-        super().__init__(inner.settings_cls)
-        self._inner = inner
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        return self._inner.get_field_value(field, field_name)
-
-    def __call__(self) -> dict[str, Any]:
-        trimmed = {
-            name: trim(value) if isinstance(value, str) else value for name, value in self._inner().items()
-        }
-        return {name: value for name, value in trimmed.items() if value not in (None, "")}
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -1,6 +1,10 @@
 """How values of variables are read: trimmed once, and lists taken apart."""
 
 import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, SecretStr
+from pydantic_settings import PydanticBaseSettingsSource
 
 _SHORTEST_KEY = 16
 _KEY = re.compile(r"[\x21-\x7e]+")
@@ -50,3 +54,46 @@ def parse_origins(value: str) -> tuple[str, ...]:
                 "them, or * alone"
             )
     return tuple(origins)
+
+
+def _one_line(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and re.search(r"\s", value.get_secret_value()):
+        raise ValueError("holds white space or a line break inside; copy the value again")
+    return value
+
+
+def _several_keys(value: SecretStr | None) -> SecretStr | None:
+    if value is not None:
+        parse_keys(value.get_secret_value())
+    return value
+
+
+def _several_origins(value: str | None) -> str | None:
+    if value is not None:
+        parse_origins(value)
+    return value
+
+
+Secret = Annotated[SecretStr | None, AfterValidator(_one_line)]
+Keys = Annotated[SecretStr | None, AfterValidator(_several_keys)]
+Origins = Annotated[str | None, AfterValidator(_several_origins)]
+
+
+class Trimmed(PydanticBaseSettingsSource):
+    """Another source with blanks, CR and one pair of quotes taken off each value; empty means unset."""
+
+    def __init__(self, inner: PydanticBaseSettingsSource) -> None:
+        """Trim what `inner` gives."""
+        super().__init__(inner.settings_cls)
+        self._inner = inner
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        """Return what the inner source says of one field."""
+        return self._inner.get_field_value(field, field_name)
+
+    def __call__(self) -> dict[str, Any]:
+        """Return all values, trimmed."""
+        trimmed = {
+            name: trim(value) if isinstance(value, str) else value for name, value in self._inner().items()
+        }
+        return {name: value for name, value in trimmed.items() if value not in (None, "")}
