@@ -42,7 +42,7 @@ class AppClient:
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run a coroutine on the app's loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(240)
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         return self.run(self._client.request(method, path, **options))
