@@ -1,7 +1,8 @@
 """The serving image: its size, its start against the same process outside, and its memory against the limit.
 
-Container and process take turns on the same core, so that a busy moment meets both. The model is the embedded one, or
-the same pulled from a loopback W&B, or baked into the image. Needs Docker; the images are built first.
+Container and process take turns on the same core, so that a busy moment meets both. Where all moments are busy, see
+the CPU time: a container has one share of a core, a process one for each of its threads. The model is the embedded one,
+or the same pulled from a loopback W&B, or baked into the image. Needs Docker; the images are built first.
 """
 
 import argparse
@@ -72,16 +73,21 @@ def run(arguments: argparse.Namespace) -> int:
             "of the limit": f"{most / limit:.0%}",
         },
     ]
-    print(f"{table(sizes)}\n\n{table(held)}\n\nSeconds from start to ready, median of {arguments.runs}:\n")
-    rows = [
-        {
-            "model": name,
-            "container": median(seconds),
-            "process outside": median(starts["outside"][name]) if name in starts["outside"] else None,
-            "ratio": ratio(median(seconds), median(starts["outside"].get(name, []))),
-        }
-        for name, seconds in starts["inside"].items()
-    ]
+    print(f"{table(sizes)}\n\n{table(held)}\n\nFrom start to ready, median of {arguments.runs}:\n")
+    rows = []
+    for name, inside in starts["inside"].items():
+        outside = starts["outside"].get(name, [])
+        used = median([cpu for _, cpu in inside]), median([cpu for _, cpu in outside])
+        rows.append(
+            {
+                "model": name,
+                "container, s": median([seconds for seconds, _ in inside]),
+                "process outside, s": median([seconds for seconds, _ in outside]),
+                "container, CPU s": used[0],
+                "process outside, CPU s": used[1],
+                "ratio of CPU": ratio(*used),
+            }
+        )
     finish("image", arguments, rows, before, sizes=sizes, memory=held, starts=starts)
     return 0
 
@@ -113,13 +119,13 @@ def _build(image: str, key: str = "", **arguments: str) -> str:
 
 def _starts(
     arguments: argparse.Namespace, scratch: Path, image: str, baked: str, pinned: dict[str, str], key: str
-) -> dict[str, dict[str, list[float]]]:
-    """Return the seconds from start to ready, inside and outside a container, by where the model comes from."""
+) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Return seconds and CPU seconds from start to ready, inside and outside, by where the model comes from."""
     quiet = {"INFERENCE_LOG": "false"}
     embedded = Terms(memory=arguments.memory, environment=quiet)
     pulled = Terms(memory=arguments.memory, environment=quiet | pinned, secrets={"WANDB_API_KEY": key})
-    inside: dict[str, list[float]] = {"embedded": [], "baked": [], "pulled": []}
-    outside: dict[str, list[float]] = {"embedded": [], "pulled": []}
+    inside: dict[str, list[tuple[float, float]]] = {"embedded": [], "baked": [], "pulled": []}
+    outside: dict[str, list[tuple[float, float]]] = {"embedded": [], "pulled": []}
     _outside(scratch, arguments.core, pulled)  # Writes the bytecode that the image has from its build.
     for _ in range(arguments.runs):
         for name, tag, terms in (
@@ -128,14 +134,14 @@ def _starts(
             ("pulled", image, pulled),
         ):
             with Container(tag, terms, "--cpuset-cpus", str(arguments.core)) as container:
-                inside[name].append(container.wait_until_ready())
+                inside[name].append((container.wait_until_ready(), container.cpu_seconds()))
             if name in outside:
                 outside[name].append(_outside(scratch, arguments.core, terms))
     return {"inside": inside, "outside": outside}
 
 
-def _outside(scratch: Path, core: int, terms: Terms) -> float:
-    """Return the seconds from the start of the process to ready; it finds its folders empty, as a container does."""
+def _outside(scratch: Path, core: int, terms: Terms) -> tuple[float, float]:
+    """Return seconds and CPU seconds from start to ready; the process finds its folders empty, as a container does."""
     port = a_free_port()
     folder = Path(tempfile.mkdtemp(dir=scratch))
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
@@ -158,7 +164,10 @@ def _outside(scratch: Path, core: int, terms: Terms) -> float:
             if process.poll() is not None or time.monotonic() - started > 120:
                 raise RuntimeError(f"python -m app is not ready (exit code {process.poll()})")
             time.sleep(0.01)
-        return time.monotonic() - started
+        seconds = time.monotonic() - started
+        # utime and stime, its own and those of the children that have ended; see proc_pid_stat(5).
+        times = Path(f"/proc/{process.pid}/stat").read_text("utf-8").rpartition(")")[2].split()[11:15]
+        return seconds, sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
     finally:
         process.terminate()
         process.wait(15)
