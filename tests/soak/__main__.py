@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -32,6 +33,8 @@ REPORT_SECONDS = 30.0
 DELIVERY_SECONDS = 120.0
 LIVENESS_SECONDS = 0.2
 GROWTH_KB_A_MINUTE = 1_024
+STEADY_SECONDS = 300
+"""A shorter run is still warming up: its growth is told, not judged."""
 
 
 @dataclass
@@ -111,13 +114,29 @@ def soak(seconds: float, seed: int, folder: Path, report: bool = True) -> Soak:
         ) as server:
             server.wait_until_ready()
             load = Load(server.port, expected, seed)
-            memory = asyncio.run(_run(load, faults, server, seconds, report))
+            with _probing(server.port, folder / "liveness") as seen:
+                memory = asyncio.run(_run(load, faults, server, seconds, report))
+            for line in seen.read_text().splitlines():
+                status, _, took = line.partition(" ")
+                load.note_probe(int(status), float(took))
             _wait_for_delivery(server)
             _, health = server.ask("GET", "/api/v1/health")
             code = server.terminate()
             output = server.output
         stored = _stored(wandb_server, folder)
     return Soak(seconds, load.outcome, stored, health, memory, faults.switched, code, output)
+
+
+@contextlib.contextmanager
+def _probing(port: int, seen: Path) -> Iterator[Path]:
+    """Look at the liveness meanwhile; the looks are lines of a file."""
+    with seen.open("wb") as output:
+        probe = subprocess.Popen([sys.executable, "-m", "tests.soak.probe", str(port)], stdout=output)
+        try:
+            yield seen
+        finally:
+            probe.terminate()
+            probe.wait(10)
 
 
 async def _run(
