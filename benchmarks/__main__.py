@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import signal
 import sys
 
 BENCHMARKS = {
@@ -31,6 +32,8 @@ def main() -> int:
         if name in sys.argv[1:2]:
             importlib.import_module(f"benchmarks.{name}").add_arguments(command)
     arguments = parser.parse_args()
+    # As an interrupt does: servers that were started must not outlive their benchmark.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     return int(importlib.import_module(f"benchmarks.{arguments.name}").run(arguments))
 
 

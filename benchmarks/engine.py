@@ -71,7 +71,7 @@ class Worker:
         )
         try:
             self._line()
-        except RuntimeError:
+        except BaseException:
             self.__exit__(None, None, None)
             raise
         return self

@@ -101,7 +101,12 @@ class Direct:
         self._process = subprocess.Popen(
             self._command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self._line()
+        try:
+            self._line()
+        except BaseException:
+            self._process.terminate()
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(

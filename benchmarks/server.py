@@ -18,6 +18,8 @@ from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parents[1]
 
+_START_SECONDS = 300
+
 
 class Server:
     """``python -m app`` on a free loopback port, configured by `variables` alone."""
@@ -48,22 +50,13 @@ class Server:
                 stdout=subprocess.DEVNULL,
                 stderr=output,
             )
-        for _ in range(3000):
-            if self.process.poll() is not None:
-                last = self._output.read_text("utf-8", "replace")[-2000:]
-                raise RuntimeError(f"the server ended with {self.process.returncode}:\n{last}")
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-            try:
-                connection.request("GET", "/health/ready")
-                if connection.getresponse().status == 200:
-                    return self
-            except OSError:
-                pass
-            finally:
-                connection.close()
-            time.sleep(0.1)
-        self.__exit__(None, None, None)
-        raise RuntimeError("the server is not ready after 300 s")
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            # Whatever ends the waiting, the server must not be left behind.
+            self.__exit__(None, None, None)
+            raise
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -75,6 +68,24 @@ class Server:
             self.process.kill()
             self.process.wait()
         self._scratch.cleanup()
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                last = self._output.read_text("utf-8", "replace")[-2000:]
+                raise RuntimeError(f"the server ended with {self.process.returncode}:\n{last}")
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+            try:
+                connection.request("GET", "/health/ready")
+                if connection.getresponse().status == 200:
+                    return
+            except OSError:
+                pass
+            finally:
+                connection.close()
+            time.sleep(0.1)
+        raise RuntimeError(f"the server is not ready after {_START_SECONDS} s")
 
     def resident(self) -> float:
         """Return the memory that the server's process holds (RSS), in MB of 10^6 bytes."""
@@ -120,15 +131,17 @@ class LoopbackWandb:
         command = [sys.executable, "-m", "tests.wandb_server", "--port", "0"]
         self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
-        exports = [self._process.stdout.readline() for _ in range(2)]
-        self._variables = {}
-        for line in exports:
-            words = shlex.split(line)
-            if len(words) != 2:
-                self.__exit__(None, None, None)
-                raise RuntimeError("the loopback W&B did not start")
-            name, _, value = words[1].partition("=")
-            self._variables[name] = value
+        self._variables: dict[str, str] = {}
+        try:
+            for _ in range(2):
+                words = shlex.split(self._process.stdout.readline())
+                if len(words) != 2:
+                    raise RuntimeError("the loopback W&B did not start")
+                name, _, value = words[1].partition("=")
+                self._variables[name] = value
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(

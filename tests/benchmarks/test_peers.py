@@ -2,10 +2,15 @@
 
 import argparse
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from app.core.config import EMBEDDED_MODEL_DIR
@@ -92,3 +97,32 @@ def test_a_peer_that_ends_says_why(tmp_path: Path):
         peers.running(PEERS[0], tmp_path, 1, False),
     ):
         pass
+
+
+@pytest.mark.slow
+@pytest.mark.e2e
+def test_a_benchmark_that_is_ended_leaves_no_server_behind(tmp_path: Path):
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks",
+        "peers",
+        "--peers",
+        "fastapi",
+        "--mix",
+        "short",
+        "--seconds",
+        "30",
+    ]
+    benchmark = subprocess.Popen(
+        command, cwd=peers.APPS.parents[1], env=os.environ | {"TMPDIR": str(tmp_path)}
+    )
+    deadline = time.monotonic() + 60
+    while not (started := psutil.Process(benchmark.pid).children(recursive=True)):
+        assert benchmark.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    benchmark.terminate()
+    assert benchmark.wait(60) == 143
+    _, alive = psutil.wait_procs(started, 10)
+    assert not alive
