@@ -9,7 +9,10 @@ COMMANDS = {
     "train": ("ml.train_command", "fine-tune DistilBERT on labelled texts"),
     "export": ("ml.export", "turn a training run into a servable artifact"),
     "evaluate": ("ml.evaluate", "measure a servable model on labelled texts"),
-    "reference": ("ml.reference", "add how its texts are worded to the profile that drift is measured against"),
+    "reference": (
+        "ml.reference",
+        "add how its texts are worded to the profile that drift is measured against",
+    ),
     "accept": ("ml.accept", "put a model to the acceptance test"),
     "gate": ("ml.gate", "put a version of the registry to the test that decides about traffic"),
     "publish": ("ml.publish", "log a model to W&B and link it to the registry"),
