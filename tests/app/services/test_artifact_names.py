@@ -7,8 +7,21 @@ from app.services.artifact_names import MOST_FILES, problem_of
 
 @pytest.mark.parametrize(
     "name",
-    ["../model.bin", "a/../../b", "/etc/passwd", "", ".", "..", "a//b", "./a", "a/", "..\\model.bin", "a\\b", "\\\\host\\a"],
-)  # fmt: skip
+    [
+        "../model.bin",
+        "a/../../b",
+        "/etc/passwd",
+        "",
+        ".",
+        "..",
+        "a//b",
+        "./a",
+        "a/",
+        "..\\a",
+        "a\\b",
+        "\\\\host\\a",
+    ],
+)
 def test_a_name_that_leaves_the_folder_is_refused(name):
     assert problem_of([name]) is not None
 
@@ -56,7 +69,16 @@ def test_two_names_for_one_file_are_refused(names):
 
 
 def test_usual_names_are_taken():
-    names = ["model.onnx", "deep/er/é ü.txt", "deep-2.txt", ".hidden", "v1.0/weights.h5", "com10", "a..b", "..a"]
+    names = [
+        "model.onnx",
+        "deep/er/é ü.txt",
+        "deep-2.txt",
+        ".hidden",
+        "v1.0/weights.h5",
+        "com10",
+        "a..b",
+        "..a",
+    ]
     assert problem_of(names) is None
 
 

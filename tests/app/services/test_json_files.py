@@ -14,10 +14,14 @@ def test_what_is_there_is_read(tmp_path):
     assert read_json(tmp_path / "a.json") == {"a": [1]}
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff", b"", b"[" * 200_000], ids=["cut", "bytes", "empty", "deep"])
 @pytest.mark.parametrize(
-    ("name", "read"), [(MANIFEST_NAME, read_manifest), ("config.json", read_config)], ids=["manifest", "config"]
-)  # fmt: skip
+    "content", [b"{", b"\xff", b"", b"[" * 200_000], ids=["cut", "bytes", "empty", "deep"]
+)
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [(MANIFEST_NAME, read_manifest), ("config.json", read_config)],
+    ids=["manifest", "config"],
+)
 def test_a_file_that_cannot_be_read_is_one_plain_refusal(tmp_path, name, read, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ModelLoadError, match=name) as caught:
