@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             parsed.function(parsed)
     except RejectedError as error:
-        sys.stdout.write(f"Rejected: {error}\n")
+        sys.stdout.write(f"{error}\n")
         return 1
     except ReleaseError as error:
         sys.stdout.write(f"{parsed.command}: {error}\n")
