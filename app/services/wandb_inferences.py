@@ -31,9 +31,10 @@ from app.services.wandb_readback import Readback
 _ORPHAN_SECONDS = 30
 """How long the run may take to finish when the server is gone."""
 
-_FINISH_SHARE = 0.6
-_LINEAGE_SHARE = 0.2
-"""Shares of the time for the end of a run; the rest is for reading back what W&B has."""
+_FINISH_SHARE = 0.7
+"""Share of the time for the end of a run; the rest is for reading back what W&B has."""
+_LINEAGE_SHARE = 0.5
+"""Part of that which may be spent until W&B has heard which model the run used."""
 
 
 class Writer:
