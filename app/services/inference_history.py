@@ -9,7 +9,7 @@ from typing import Any
 
 
 def read_inferences(api: Any, project: str) -> Iterator[dict[str, Any]]:
-    """Yield all inferences of a project; one that was sent twice comes once.
+    """Yield all inferences of a project, and rows of a `kind` such as feedback; one that was sent twice comes once.
 
     Args:
         api: a `wandb.Api`.

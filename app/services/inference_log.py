@@ -72,7 +72,8 @@ class InferenceLog:
         """Log one inference; `text` is masked, hashed, left out or cut as the settings say.
 
         When this returns, the row is in the spool or counted as dropped; that takes microseconds. Never raises. The row
-        gets `instance` and `sequence`: a number that is missing in W&B is a row that was dropped.
+        gets `instance` and `sequence`: a number that is missing in W&B is a row that was dropped. A row with a `kind`,
+        such as feedback, is none of the inferences that INFERENCE_LOG_SAMPLE is about.
         """
         if not self._settings.inference_log:
             return
@@ -82,7 +83,7 @@ class InferenceLog:
             return
         try:
             row_id = str(row.get("id") or f"{self.instance}-{sequence}")
-            if not _sampled(row_id, self._settings.inference_log_sample):
+            if "kind" not in row and not _sampled(row_id, self._settings.inference_log_sample):
                 self._counts.drop("sampled")
                 return
             kept = {**row, "id": row_id, "instance": self.instance, "sequence": sequence}

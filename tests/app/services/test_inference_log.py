@@ -631,11 +631,14 @@ def test_what_is_sampled_away_is_counted(backend: Backend, make_log: Any) -> Non
     log = make_log(inference_log_sample=0.25, inference_log_rows_per_minute=1_000)
     record(log, range(1_000))
     log.record_window({"window/volume": 1_000})
+    for number in range(20):
+        log.record({"id": f"row-{number}-feedback", "kind": "feedback", "right": True})
     log.stop(20)
     health = log.health()
-    assert health["received"] == 1_000
-    assert 180 < health["confirmed"] < 320
-    assert health["dropped"] == {"sampled": 1_000 - health["confirmed"]}
+    assert health["received"] == 1_020
+    assert 200 < health["confirmed"] < 340
+    assert health["dropped"] == {"sampled": 1_020 - health["confirmed"]}
+    assert sum(entry.get("kind") == "feedback" for entry in backend.runs[0].rows) == 20
     assert health["windows"]["confirmed"] == 1
     assert backend.runs[0].request.run["config"]["sample"] == 0.25
 
