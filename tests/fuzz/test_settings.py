@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.config import Settings, load_settings, trim
+from app.core.config import Settings, load_settings
 from app.core.errors import ConfigurationError
+from app.core.values import trim
 
 SECRET = "recognisable-0123456789-recognisable"
 SECRETS = ("WANDB_API_KEY", "LOG_HASH_KEY", "API_KEYS", "FEEDBACK_KEY")
