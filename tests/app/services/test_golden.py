@@ -1,8 +1,10 @@
 """A model is served only when it answers as its exporter measured."""
 
+import dataclasses
 import math
 from typing import Any
 
+import numpy
 import pytest
 from pydantic import BaseModel
 
@@ -153,3 +155,22 @@ def test_nested_numbers_are_within_the_tolerance(files):
     assert check.largest_difference == pytest.approx(5e-4)
     wrong = GoldenExample(input={}, output={"flag": False})
     assert "flag: expected False, got True" in mismatch(Own(output), with_examples(files, wrong))
+
+
+@dataclasses.dataclass
+class Nested:
+    values: Any
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        Nested(float("nan")),
+        {"a": [Nested((1.0, float("inf")))]},
+        numpy.array([1.0, float("nan")]),
+        numpy.float32("nan"),
+    ],
+    ids=["dataclass", "nested", "array", "scalar"],
+)
+def test_a_number_that_is_not_finite_is_found_wherever_it_hides(files, hidden):
+    assert "not finite" in mismatch(Own(hidden), replace(files, Golden()))
