@@ -68,6 +68,15 @@ def test_two_names_for_one_file_are_refused(names):
         assert "rename one of them" in problem
 
 
+def test_the_names_that_will_not_do_are_told():
+    assert problem_of(["fine.bin", "Model.onnx", "model.onnx"]) == (
+        "has the files 'Model.onnx' and 'model.onnx', which are one on some systems: rename one of them"
+    )
+    assert problem_of(["a", "a/b"]) == "has 'a' as a file and as a folder: rename one of them"
+    long = problem_of(["x" * 256]) or ""
+    assert long.startswith(f"has a file named '{'x' * 100}', a part of which is longer")
+
+
 def test_usual_names_are_taken():
     names = [
         "model.onnx",

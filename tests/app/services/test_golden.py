@@ -52,6 +52,19 @@ def test_right_answers_pass_and_the_difference_is_measured(predictor, files):
     assert check.largest_difference == pytest.approx(5e-4, rel=1e-3)
 
 
+def test_the_largest_difference_is_that_of_all_examples(predictor, files):
+    example = files.manifest.golden.examples[0]
+    moved = {label: value + 5e-4 for label, value in example.confidences.items()}
+    first = example.model_copy(update={"confidences": moved})
+    check = check_model(predictor, with_examples(files, first, example))
+    assert check.largest_difference == pytest.approx(5e-4, rel=1e-3)
+
+
+def test_a_label_alone_is_enough_and_measures_nothing(predictor, files):
+    label_alone = with_examples(files, GoldenExample(input="good", label="positive"))
+    assert check_model(predictor, label_alone) == ModelCheck("golden", 1, None)
+
+
 def test_a_wrong_label_is_told_by_number_and_not_by_text(predictor, files):
     right = files.manifest.golden.examples[0]
     wrong = GoldenExample(input="awful secret plot", label="positive")
@@ -174,3 +187,73 @@ class Nested:
 )
 def test_a_number_that_is_not_finite_is_found_wherever_it_hides(files, hidden):
     assert "not finite" in mismatch(Own(hidden), replace(files, Golden()))
+
+
+class Row(BaseModel):
+    age: float
+
+
+class Rows(BaseModel):
+    rows: list[Row]
+
+
+class Replying(Own):
+    """Replies with something else than what its model puts out."""
+
+    Request = Rows
+
+    def __init__(self, output: Any, reply: dict[str, Any]) -> None:
+        super().__init__(output)
+        self.reply = reply
+
+    def join(self, request, items, outputs):
+        return self.reply
+
+    def describe(self):
+        return {}
+
+
+def test_what_is_wrong_with_an_input_is_told_with_its_place(files):
+    example = GoldenExample(input={"rows": [{"age": 1}, {"age": "old"}]}, label="a")
+    assert mismatch(Replying({}, {}), with_examples(files, example)).startswith(
+        "golden example 1 of 1: its input is not what the model takes: rows.1.age: Input should be a valid number"
+    )
+
+
+def test_an_answer_is_that_of_the_model_and_what_it_lacks_is_taken_from_the_reply(files):
+    rounded = Replying({"confidences": {"a": 0.123456}}, {"label": "a", "confidences": {"a": 0.12}})
+    example = GoldenExample(input={"rows": []}, label="a", confidences={"a": 0.123456})
+    assert check_model(rounded, with_examples(files, example)) == ModelCheck("golden", 1, 0.0)
+
+
+def test_a_place_in_a_list_and_what_was_got_there_are_told(files):
+    for got, expected, message in (
+        ([0.5, 0.25], [0.5, 0.75], "scores[1]: expected 0.75, got 0.25, 0.5 apart"),
+        ([0.5, "high"], [0.5, 0.75], "scores[1]: expected 0.75, got 'high'"),
+    ):
+        example = GoldenExample(input={}, output={"scores": expected})
+        assert message in mismatch(Own({"scores": got}), with_examples(files, example))
+    example = GoldenExample(input={}, confidences={"a": 0.5})
+    told = mismatch(Own({"confidences": [0.5]}), with_examples(files, example))
+    assert "confidence of a: expected 0.5, got None" in told
+
+
+def test_a_difference_as_large_as_the_tolerance_is_allowed(files):
+    example = GoldenExample(input={}, output={"score": 0.5})
+    check = check_model(Own({"score": 0.5 + 2**-6}), with_examples(files, example, tolerance=2**-6))
+    assert check.largest_difference == 2**-6
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [("y" * 58, f"'{'y' * 58}'"), ("y" * 59, f"'{'y' * 59}…"), ("y" * 5_000, f"'{'y' * 59}…")],
+)
+def test_a_long_answer_is_told_by_its_beginning(files, answer, told):
+    example = GoldenExample(input={"rows": []}, output={"text": "x"})
+    message = mismatch(Replying({}, {"text": answer}), with_examples(files, example))
+    assert message == f"golden example 1 of 1: text: expected 'x', got {told}"
+
+
+def test_a_long_error_of_a_model_is_told_by_its_beginning(files):
+    message = mismatch(Own(ValueError("x" * 5_000)), replace(files, Golden()))
+    assert f"ValueError: {'x' * 300} (when it was loaded" in message

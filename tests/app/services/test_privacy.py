@@ -74,9 +74,13 @@ def test_phone_numbers_are_masked(number: str, sentence: str) -> None:
         "6011.1111.1111.1117",
         "4222222222222",
         "6304 0000 0000 0000",
+        "378 282 246 310 005",
+        "4929 9999 9999 9991",
     ],
 )
-@pytest.mark.parametrize("sentence", ["{}", "Paid with {}.", "I saw it 3 times: {} 1999", "Card={}!"])
+@pytest.mark.parametrize(
+    "sentence", ["{}", "Paid with {}.", "I saw it 3 times: {} 1999", "Card={}!", "Room 12 {}"]
+)
 def test_card_numbers_are_masked(number: str, sentence: str) -> None:
     assert mask(sentence.format(number)) == sentence.format("[card]")
 
@@ -98,6 +102,7 @@ def test_card_numbers_are_masked(number: str, sentence: str) -> None:
         "4111 1111 1111 1112 fails the check",
         "1 2 3 4 5 6 7 8 9 10 11 12 13",
         "5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5",
+        "4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1",
         "pi is 3.14159265358979",
         "a theatre with 300-1000 seats",
         "10.0.0.255 and v1.2.3",
@@ -112,6 +117,15 @@ def test_other_numbers_are_left_alone(text: str) -> None:
 def test_several_things_are_masked_at_once() -> None:
     text = "ann@example.com or +1 555 123 4567, card 4111 1111 1111 1111; bob@example.org"
     assert mask(text) == "[email] or [phone], card [card]; [email]"
+
+
+def test_numbers_side_by_side_are_all_masked() -> None:
+    assert mask("4111 1111 1111 1111 5555 5555 5555 4444") == "[card] [card]"
+    assert mask("4111 1111 1111 1111(555) 123-4567") == "[card][phone]"
+
+
+def test_what_begins_at_the_limit_is_not_named() -> None:
+    assert mask("somebody@example.com ann@example.com", 21) == "[email] "
 
 
 def test_what_lies_across_the_limit_is_seen_whole() -> None:
@@ -154,8 +168,9 @@ def test_hashes_are_of_the_whole_text_and_need_the_key() -> None:
 
 @pytest.mark.parametrize("mode", ["masked", "full", "hash"])
 def test_half_a_surrogate_pair_does_no_harm(mode: str) -> None:
-    kept = keep("bad \ud83d film, ann@example.com", log_text=mode)
+    kept = keep("bad \ud83d film, ann@example.com", log_text=mode, log_hash_key="one-key")
     kept.encode()
+    assert kept == keep("bad \ufffd film, ann@example.com", log_text=mode, log_hash_key="one-key")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from app.services.text import TextEncoder, WindowPolicy, average_windows, clean
 
@@ -15,11 +15,15 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "fine", "film", "not", "dull",
 PAD, UNKNOWN, START, END = 0, 1, 2, 3
 
 
-def encoder(policy: WindowPolicy | None = None) -> TextEncoder:
+def word_pieces() -> Tokenizer:
     tokenizer = Tokenizer(models.WordPiece({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    return TextEncoder(tokenizer, policy or WindowPolicy())
+    return tokenizer
+
+
+def encoder(policy: WindowPolicy | None = None) -> TextEncoder:
+    return TextEncoder(word_pieces(), policy or WindowPolicy())
 
 
 @pytest.mark.parametrize(
@@ -76,6 +80,21 @@ def test_a_text_past_the_last_window_keeps_head_and_tail_and_says_so():
     assert all(0 <= start < end <= 10_000 for start, end in spans)
 
 
+@pytest.mark.parametrize("length", [3200, 3300, 3500, 3631])
+def test_no_part_of_a_text_that_just_fits_is_read_twice_as_often(length):
+    spans, truncated = WindowPolicy().spans(length)
+    assert not truncated
+    assert len(spans) == 8
+    shared = [end - start for (_, end), (start, _) in pairwise(spans)]
+    assert max(shared) - min(shared) <= 1
+
+
+@pytest.mark.parametrize(("max_windows", "at_the_end"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
+def test_past_the_last_window_the_end_gets_half_of_them_or_one_more(max_windows, at_the_end):
+    spans, _ = WindowPolicy(max_windows=max_windows).spans(10_000)
+    assert sum(start > 5_000 for start, _ in spans) == at_the_end
+
+
 @given(st.integers(0, 20_000), st.integers(8, 512), st.integers(0, 100), st.integers(1, 10))
 def test_windows_of_any_policy_stay_inside_the_text(length, max_tokens, overlap, max_windows):
     overlap = min(overlap, (max_tokens - 2) // 2)
@@ -92,10 +111,25 @@ def test_a_policy_that_cannot_move_forward_is_refused(numbers):
         WindowPolicy(*numbers)
 
 
+def test_a_policy_is_read_from_what_a_training_run_wrote():
+    assert WindowPolicy.from_dict({"max_tokens": 128, "overlap": 16}) == WindowPolicy(128, 16, 8)
+    with pytest.raises(ValueError, match="'stride'; known: max_tokens, overlap, max_windows"):
+        WindowPolicy.from_dict({"stride": 16})
+    for value in ("128", 128.0, True, None):
+        with pytest.raises(ValueError, match="'max_tokens' must be a whole number, not"):
+            WindowPolicy.from_dict({"max_tokens": value})
+
+
 def test_a_text_is_read_with_its_counts():
     (text,) = encoder().encode(["A FINE film, not dull! zebra"])
     assert text.windows == ((START, 4, 5, 6, 10, 7, 8, 9, UNKNOWN, END),)
     assert (text.tokens, text.unknown, text.truncated) == (8, 1, False)
+
+
+def test_the_special_tokens_of_a_tokenizer_of_its_own_are_not_added_twice():
+    adding = word_pieces()
+    adding.post_processor = processors.BertProcessing(("[SEP]", END), ("[CLS]", START))
+    assert TextEncoder(adding, WindowPolicy()).encode(["a fine film"]) == encoder().encode(["a fine film"])
 
 
 def test_a_long_text_is_read_in_windows():

@@ -31,8 +31,11 @@ SEQUENCE = {"type": "Sequence", "normalizers": [replace({"String": "ab"}, "b" * 
         {"type": "Sequence", "normalizers": [replace({"String": "a"}, "aa")] * 30},
         replace({"Regex": "."}, "x" * 1_000),
         {"type": "Sequence", "normalizers": [SEQUENCE]},
+        {"type": "Sequence", "normalizers": [*SEQUENCE["normalizers"], {"type": "Sequence", "normalizers": []}]},
+        replace({"String": "a"}, "b" * 65),
+        {"type": "Replace", "pattern": "no object", "content": "x" * 1_000},
     ],
-    ids=["doubled", "regex", "nested"],
+    ids=["doubled", "regex", "nested", "before a nested", "just too long", "odd pattern"],
 )  # fmt: skip
 def test_replacements_that_blow_a_text_up_are_refused(tmp_path, normalizer):
     with_normalizer(tmp_path, normalizer)
@@ -42,6 +45,19 @@ def test_replacements_that_blow_a_text_up_are_refused(tmp_path, normalizer):
 
 def test_usual_replacements_are_taken(tmp_path):
     steps = [replace({"String": "``"}, '"'), replace({"Regex": " {2,}"}, " "), {"type": "Lowercase"}]
+    check_tokenizer(with_normalizer(tmp_path, {"type": "Sequence", "normalizers": steps}))
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [replace({"String": "a"}, "b" * 64)],
+        [replace({"String": "a" * 20}, "b" * 100)],
+        [replace({"String": "aa"}, "a")] * 10,
+    ],
+    ids=["as much as may be", "of a long literal", "shortening"],
+)
+def test_replacements_within_the_limit_are_taken(tmp_path, steps):
     check_tokenizer(with_normalizer(tmp_path, {"type": "Sequence", "normalizers": steps}))
 
 
