@@ -73,11 +73,15 @@ def test_windows_cover_every_token_with_shared_ones_between_neighbours(length):
 def test_a_text_past_the_last_window_keeps_head_and_tail_and_says_so():
     spans, truncated = WindowPolicy(max_windows=4).spans(10_000)
     assert truncated
-    assert len(spans) == 4
-    assert spans[0][0] == 0
-    assert spans[-1][1] == 10_000
-    assert all(end - start == 510 for start, end in spans)
-    assert all(0 <= start < end <= 10_000 for start, end in spans)
+    assert spans == [(0, 510), (446, 956), (9_044, 9_554), (9_490, 10_000)]
+
+
+def test_a_text_counts_as_truncated_from_the_first_token_that_is_left_out():
+    for length, left_out in ((3_633, False), (3_696, False), (3_697, True)):
+        spans, truncated = WindowPolicy().spans(length)
+        assert (len(spans), truncated) == (8, left_out)
+    assert WindowPolicy(max_windows=1).spans(510) == ([(0, 510)], False)
+    assert WindowPolicy(max_windows=1).spans(511) == ([(1, 511)], True)
 
 
 @pytest.mark.parametrize("length", [3200, 3300, 3500, 3631])
