@@ -32,6 +32,8 @@ def serve(folder: Path, server: WandbServer, **variables: str) -> ServerProcess:
         WANDB_ENTITY=server.entity,
         WANDB_API_KEY=server.api_key,
         WANDB_BASE_URL=server.url,
+        # A busy machine may need longer than Cloud Run allows to open a run; how the end is bounded is tested elsewhere.
+        SHUTDOWN_SECONDS="40",
         **variables,
     )
 
@@ -67,7 +69,7 @@ def test_publish_serve_log_and_serve_the_next_version(tmp_path, wandb_server, wa
         replies = [server.predict(text) for text in TEXTS]
         status, listed = server.ask("POST", "/api/v1/predict", {"texts": list(TEXTS)})
         assert status == 200
-        assert server.terminate() == 0, server.output
+        assert server.terminate(60) == 0, server.output
 
     assert [reply["sentiment"] for reply in replies] == [
         entry["sentiment"] for entry in listed["predictions"]
@@ -95,7 +97,7 @@ def test_the_same_for_a_class_of_ones_own(tmp_path, wandb_server, wandb_as):
         server.wait_until_ready()
         status, reply = server.ask("POST", "/predict", body)
         assert (status, reply["verdict"], reply["hits"]) == (200, "positive", 2)
-        assert server.terminate() == 0, server.output
+        assert server.terminate(60) == 0, server.output
     (row,) = rows_of_the_run(wandb_server, {reply["id"]}, first, digest)
     assert (row["sentiment"], row["hits"], row["text"]) == ("positive", 2, body["review"])
     next_version_is_served(tmp_path, wandb_server, wandb_as, models.KEYWORD_LOADER, body)
@@ -164,7 +166,7 @@ def test_a_pinned_server_starts_from_its_disk_when_wandb_is_gone(tmp_path, wandb
             "version": version,
             "digest": digest,
         }
-        assert server.terminate() == 0, server.output
+        assert server.terminate(60) == 0, server.output
     assert len(wandb_server.calls("graphql")) == asked, "a pinned start asks nobody"
 
 
@@ -182,4 +184,4 @@ def test_kill_9_under_load_leaves_a_state_that_the_next_start_reads(tmp_path, wa
     with serve(tmp_path / "one", wandb_server) as server:
         server.wait_until_ready()
         assert server.predict(TEXTS[0])["sentiment"]
-        assert server.terminate() == 0, server.output
+        assert server.terminate(60) == 0, server.output
