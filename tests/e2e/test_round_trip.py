@@ -32,7 +32,7 @@ def serve(folder: Path, server: WandbServer, **variables: str) -> ServerProcess:
         WANDB_ENTITY=server.entity,
         WANDB_API_KEY=server.api_key,
         WANDB_BASE_URL=server.url,
-        # A busy machine may need longer than Cloud Run allows to open a run; how the end is bounded is tested elsewhere.
+        # A busy machine may need longer than Cloud Run allows to open a run; what bounds the end is tested elsewhere.
         SHUTDOWN_SECONDS="40",
         **variables,
     )
