@@ -170,6 +170,10 @@ def test_nested_numbers_are_within_the_tolerance(files):
     assert "flag: expected False, got True" in mismatch(Own(output), with_examples(files, wrong))
 
 
+class Row(BaseModel):
+    age: float
+
+
 @dataclasses.dataclass
 class Nested:
     values: Any
@@ -179,18 +183,15 @@ class Nested:
     "hidden",
     [
         Nested(float("nan")),
+        Row(age=math.nan),
         {"a": [Nested((1.0, float("inf")))]},
         numpy.array([1.0, float("nan")]),
         numpy.float32("nan"),
     ],
-    ids=["dataclass", "nested", "array", "scalar"],
+    ids=["dataclass", "model", "nested", "array", "scalar"],
 )
 def test_a_number_that_is_not_finite_is_found_wherever_it_hides(files, hidden):
     assert "not finite" in mismatch(Own(hidden), replace(files, Golden()))
-
-
-class Row(BaseModel):
-    age: float
 
 
 class Rows(BaseModel):
