@@ -24,6 +24,7 @@ def test_large_logits_do_not_overflow():
     assert sigmoid(-1e4) == 0.0
     assert sigmoid(1e4) == 1.0
     assert sigmoid(math.log(3)) == pytest.approx(0.75)
+    assert sigmoid(-math.log(3)) == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,9 @@ def test_large_logits_do_not_overflow():
     [
         ([[0.9]], "sigmoid", Meaning.PROBABILITY),
         ([[0.9], [0.2]], None, Meaning.PROBABILITY),
+        ([[-1e-3], [1 + 1e-3]], None, Meaning.PROBABILITY),
         ([[0.9], [-2.0]], None, Meaning.LOGIT),
+        ([[0.9], [1.5]], None, Meaning.LOGIT),
         ([[0.9]], "linear", Meaning.LOGIT),
         ([[0.25, 0.75]], "softmax", Meaning.PROBABILITIES),
         ([[0.2, 0.3, 0.5]], None, Meaning.PROBABILITIES),
@@ -43,10 +46,14 @@ def test_outputs_are_told_apart(rows, activation, meaning):
     assert meaning_of(rows, activation) is meaning
 
 
-@pytest.mark.parametrize("activation", ["sigmoid", None])
-def test_several_sigmoids_are_refused(activation):
-    with pytest.raises(ModelLoadError, match="neither logits nor probabilities that sum to 1"):
+@pytest.mark.parametrize(("activation", "told"), [("sigmoid", "sigmoid"), (None, "of an unknown activation")])
+def test_several_sigmoids_are_refused(activation, told):
+    with pytest.raises(ModelLoadError) as caught:
         meaning_of([[0.9, 0.8]], activation)
+    assert str(caught.value) == (
+        f"the outputs ({told}) are neither logits nor probabilities that sum to 1; several labels at once need "
+        "a class of one's own (MODEL_LOADER=package.module:Class)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,6 +98,12 @@ def test_labels_that_do_not_fit_are_refused(labels, outputs, message):
 @pytest.mark.parametrize("names", [{"0": "a", "2": "b"}, {"zero": "a"}])
 def test_ids_with_a_gap_are_refused(names):
     with pytest.raises(ModelLoadError, match="without a gap"):
+        choose_labels((), {"id2label": names}, 2)
+
+
+@pytest.mark.parametrize("names", [["a", "b"], "ab", {}, None])
+def test_names_that_are_no_object_are_none(names):
+    with pytest.raises(ModelLoadError, match="the outputs have no names"):
         choose_labels((), {"id2label": names}, 2)
 
 
