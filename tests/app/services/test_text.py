@@ -162,6 +162,13 @@ def test_a_tokenizer_without_special_tokens_is_refused():
         TextEncoder(Tokenizer(models.WordPiece({"[UNK]": 0}, unk_token="[UNK]")), WindowPolicy())
 
 
+def test_a_tokenizer_file_is_read_with_its_policy(tmp_path):
+    word_pieces().save(str(tmp_path / "tokenizer.json"))
+    read = TextEncoder.from_file(tmp_path / "tokenizer.json", WindowPolicy(max_tokens=10, overlap=2))
+    texts = ["fine film " * 10, "not dull!"]
+    assert read.encode(texts) == encoder(WindowPolicy(max_tokens=10, overlap=2)).encode(texts)
+
+
 def test_a_missing_or_broken_tokenizer_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"no tokenizer at tokenizer\.json"):
         TextEncoder.from_file(tmp_path / "tokenizer.json", WindowPolicy())
