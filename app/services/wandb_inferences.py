@@ -85,10 +85,18 @@ class Writer:
         if self._lineage is not None:
             # A run of a second or two would end before W&B has heard which model it used.
             self._lineage.join(_LINEAGE_SHARE * seconds)
-        thread = threading.Thread(target=self.run.finish, daemon=True)
+        thread = threading.Thread(target=self._end, daemon=True)
         thread.start()
         thread.join(max(0.0, deadline - time.monotonic()))
         return not thread.is_alive()
+
+    def _end(self) -> None:
+        self.run.finish()
+        if self._readback is None:
+            import wandb
+
+            # Only when its service has ended is an offline run's file whole: it flushes the last rows as it goes.
+            wandb.teardown()
 
     def fail(self, error: BaseException) -> None:
         """Say that the last request failed."""
@@ -105,13 +113,14 @@ class Writer:
 
     def _open(self, request: dict[str, Any]) -> None:
         self._key = request["key"] or ""
-        if self._key:
-            os.environ["WANDB_API_KEY"] = self._key
         import wandb
 
         self._say({"ready": True})
         # Without a stop function, "Stop run" on W&B's page would interrupt this process.
-        settings = wandb.Settings(**request["settings"], stop_fn=lambda: self._say({"event": "stopped"}))
+        # As a setting, and not in the environment, which the client's service would inherit for all to read.
+        settings = wandb.Settings(
+            **request["settings"], api_key=self._key or None, stop_fn=lambda: self._say({"event": "stopped"})
+        )
         self.run = wandb.init(**request["run"], settings=settings)
         online = request["run"]["mode"] == "online"
         opened = {

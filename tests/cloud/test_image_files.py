@@ -220,6 +220,8 @@ def test_local_run_serves_and_ctrl_c_stops_it(docker_engine: None, tmp_path: Pat
             env={**os.environ, "PORT": str(port), "CPU": "2"},
             stdout=sink,
             stderr=subprocess.STDOUT,
+            # A shell takes an ignored Ctrl-C for granted, and whatever runs in the background has it ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     try:
         deadline = time.monotonic() + 600

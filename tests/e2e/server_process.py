@@ -13,7 +13,15 @@ from types import TracebackType
 from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parents[2]
-_PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "OPENBLAS_CORETYPE", "COVERAGE_PROCESS_CONFIG")
+_PASSED_ON = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "TMPDIR",
+    "SSL_CERT_FILE",
+    "OPENBLAS_CORETYPE",
+    "COVERAGE_PROCESS_CONFIG",
+)
 
 
 def clean_environment(**variables: str) -> dict[str, str]:

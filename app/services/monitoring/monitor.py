@@ -283,7 +283,9 @@ class Monitor:
             )
 
     def _send_windows(self, now: float) -> None:
-        """Hand the minutes that are over to the inference log."""
+        """Hand the minutes that are over to the inference log, from the first prediction on: it begins the run."""
+        if not self._last:
+            return
         for window in self._timeline.since(self._sent_until):
             if window.start + WINDOW_SECONDS > now:
                 break

@@ -215,6 +215,21 @@ def test_the_last_window_is_handed_over_at_the_end(sink):
     assert len(sink.windows) == 1
 
 
+def test_failures_alone_begin_no_run_and_are_told_with_the_first_prediction(sink, monkeypatch):
+    now = 1_800_000_000.0
+    monkeypatch.setattr(module.time, "time", lambda: now)
+    monitor = Monitor(Settings(_env_file=None), sink)
+    monitor.count_error("invalid-input")
+    now += 61
+    monitor.report()
+    assert sink.windows == []
+    monitor.observe(row())
+    now += 61
+    monitor.report()
+    assert [window.get("window/errors/invalid-input") for window in sink.windows] == [1, None]
+    monitor.stop()
+
+
 def test_an_idle_monitor_starts_no_thread_and_writes_nothing(sink):
     monitor = Monitor(Settings(_env_file=None), sink)
     monitor.stop()
