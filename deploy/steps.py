@@ -116,14 +116,10 @@ class Steps:
 
     def try_candidate(self) -> None:
         """Ask the candidate at its own address: health, which model it is, its golden examples."""
-        plan = self._workspace.plan()
-        if plan is None:
+        found = self._own_candidate()
+        if found is None:
             return
-        service = self._cloud_run.service()
-        revision = self._workspace.candidate()
-        if service is None or service.tags.get(CANDIDATE_TAG, ("", ""))[0] != revision:
-            self._overtaken_by_tag(plan, service)
-            return
+        plan, service, revision = found
         try:
             asked = self._ask(plan, service, service.tags[CANDIDATE_TAG][1], revision)
         except RejectedError as error:
@@ -139,14 +135,10 @@ class Steps:
 
     def promote(self) -> None:
         """Move the traffic to the candidate, look at it there, and move it back where it does not answer."""
-        plan = self._workspace.plan()
-        if plan is None:
+        found = self._own_candidate()
+        if found is None:
             return
-        service = self._cloud_run.service()
-        revision = self._workspace.candidate()
-        if service is None or service.tags.get(CANDIDATE_TAG, ("", ""))[0] != revision:
-            self._overtaken_by_tag(plan, service)
-            return
+        plan, service, revision = found
         if self._overtaken(plan, service):
             return
         before = plan.get("current", {}).get("name")
@@ -177,9 +169,22 @@ class Steps:
     def _is_own(self, revision: str) -> bool:
         return self._workspace.candidate() == revision
 
-    def _overtaken_by_tag(self, plan: dict[str, Any], service: Service | None) -> None:
-        if not self._overtaken(plan, service):
-            self._give_way(plan, None)
+    def _own_candidate(self) -> tuple[dict[str, Any], Service, str] | None:
+        """Return the plan, the service and this build's candidate; None where there is nothing (more) to do.
+
+        Raises:
+            ReleaseError: another build's candidate has the tag, and something would be lost by giving way.
+        """
+        plan = self._workspace.plan()
+        if plan is None:
+            return None
+        service = self._cloud_run.service()
+        revision = self._workspace.candidate()
+        if service is None or service.tags.get(CANDIDATE_TAG, ("", ""))[0] != revision:
+            if not self._overtaken(plan, service):
+                self._give_way(plan, None)
+            return None
+        return plan, service, revision
 
     def _give_way(self, plan: dict[str, Any], found: str | None) -> bool:
         """End the release green where nothing is lost by it, else say what to do."""
