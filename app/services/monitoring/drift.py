@@ -119,6 +119,19 @@ class Drift:
     drifted: bool
     counts: tuple[int, ...]
 
+    def summary(self) -> dict[str, Any]:
+        """Return it as JSON, with the shares of reference and window in each bin."""
+        return {
+            "signal": self.signal.name,
+            "rows": self.rows,
+            "index": None if self.index is None else round(self.index, 4),
+            "threshold": None if self.threshold is None else round(self.threshold, 4),
+            "drifted": self.drifted,
+            "bins": list(self.signal.bins),
+            "reference": [round(share, 4) for share in self.signal.shares],
+            "window": [round(count / self.rows, 4) if self.rows else 0 for count in self.counts],
+        }
+
 
 class DriftWatch:
     """The last predictions against the reference, signal by signal."""

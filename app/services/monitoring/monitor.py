@@ -21,6 +21,7 @@ from app.services.monitoring.drift import SIGNALS, Drift, DriftWatch, signals_of
 from app.services.monitoring.observation import Observation, observe
 from app.services.monitoring.standards import SECONDS, Standard, judge
 from app.services.monitoring.states import Sink, States
+from app.services.monitoring.window_row import window_row
 from app.services.monitoring.windows import WINDOW_SECONDS, Timeline, Window
 from app.services.privacy import TextPrivacy
 
@@ -116,7 +117,7 @@ class Monitor:
                     }
                     for change in reversed(self.states.changes)
                 ],
-                "drift": [_drift_summary(entry) for entry in self._drift],
+                "drift": [entry.summary() for entry in self._drift],
                 "accuracy": self._accuracy.summary(),
                 "recent": self._timeline.last(now, SECONDS).summary(),
                 "windows": [window.summary() for window in self._timeline.since(0)],
@@ -291,33 +292,8 @@ class Monitor:
                 break
             self._sent_until = window.start + WINDOW_SECONDS
             if window.predictions or window.errors:
-                self._sink.record_window(self._flat(window))
-
-    def _flat(self, window: Window) -> dict[str, float | int | str]:
-        summary = window.summary()
-        flat: dict[str, float | int | str | None] = {
-            f"window/{name}": value for name, value in summary.items() if not isinstance(value, dict)
-        }
-        for group, prefix in (
-            ("labels", "label_share"),
-            ("errors", "errors"),
-            ("languages", "language_share"),
-            ("latency_ms", "latency_ms"),
-            ("queue_ms", "queue_ms"),
-            ("inference_ms", "inference_ms"),
-        ):
-            flat |= {f"window/{prefix}/{name}": value for name, value in summary[group].items()}
-        for entry in self._drift:
-            flat[f"window/drift/{entry.signal.name}"] = entry.index
-            flat[f"window/drifted/{entry.signal.name}"] = int(entry.drifted)
-        live = self._accuracy.window
-        flat |= {
-            "window/accuracy": live.accuracy,
-            "window/calibration_error": live.calibration_error,
-            "window/feedback": live.rows,
-            "window/model_version": self._files.model.version if self._files else None,
-        }
-        return {name: value for name, value in flat.items() if value is not None}
+                version = self._files.model.version if self._files else None
+                self._sink.record_window(window_row(window, self._drift, self._accuracy.window, version))
 
     def _shown(self, row: dict[str, Any], when: float, seen: Observation) -> dict[str, Any]:
         text = row.get("text") if self._settings.log_text in _SHOWN_MODES else None
@@ -331,19 +307,6 @@ class Monitor:
             "model_version": row.get("model_version"),
             "text": self._privacy.protect(text)[:_SHOWN_CHARACTERS] if isinstance(text, str) else None,
         }
-
-
-def _drift_summary(entry: Drift) -> dict[str, Any]:
-    return {
-        "signal": entry.signal.name,
-        "rows": entry.rows,
-        "index": None if entry.index is None else round(entry.index, 4),
-        "threshold": None if entry.threshold is None else round(entry.threshold, 4),
-        "drifted": entry.drifted,
-        "bins": list(entry.signal.bins),
-        "reference": [round(share, 4) for share in entry.signal.shares],
-        "window": [round(count / entry.rows, 4) if entry.rows else 0 for count in entry.counts],
-    }
 
 
 def _after_fork(monitor: "weakref.ref[Monitor]") -> None:
