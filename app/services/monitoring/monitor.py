@@ -18,12 +18,12 @@ from app.services.artifact import ModelFiles
 from app.services.feedback import IssuedId
 from app.services.monitoring.accuracy import Judged, LiveAccuracy
 from app.services.monitoring.drift import SIGNALS, Drift, DriftWatch, signals_of
-from app.services.monitoring.observation import Observation, observe
+from app.services.monitoring.observation import observe
+from app.services.monitoring.recent import RecentPredictions
 from app.services.monitoring.standards import SECONDS, Standard, judge
 from app.services.monitoring.states import Sink, States
 from app.services.monitoring.window_row import window_row
 from app.services.monitoring.windows import WINDOW_SECONDS, Timeline, Window
-from app.services.privacy import TextPrivacy
 
 if TYPE_CHECKING:
     from app.services.monitoring.metrics import Metrics
@@ -33,11 +33,8 @@ QUEUE = 20_000
 _CHECK_EVERY = 10
 """Predictions after which the window is compared with the reference again."""
 _TICK_SECONDS = 2.0
-_LAST_PREDICTIONS = 20
-_SHOWN_CHARACTERS = 160
 _KEPT_CHARACTERS = 800
 """Of a text, to guess its language, and to mask an address that begins within what is shown."""
-_SHOWN_MODES = ("masked", "full")
 
 Serving = Callable[[], tuple[tuple[str, str, str] | None, bool, int, int]]
 """Returns the model (name, version, digest), whether it is ready, open requests and waiting predictions."""
@@ -57,7 +54,6 @@ class Monitor:
         self._settings = settings
         self._sink = sink
         self.serving = serving
-        self._privacy = TextPrivacy(settings)
         self._files: ModelFiles | None = None
         self._reset()
         monitor = weakref.ref(self)
@@ -121,7 +117,7 @@ class Monitor:
                 "accuracy": self._accuracy.summary(),
                 "recent": self._timeline.last(now, SECONDS).summary(),
                 "windows": [window.summary() for window in self._timeline.since(0)],
-                "predictions": [self._shown(*entry) for entry in reversed(self._last)],
+                "predictions": self._recent.summary(),
                 "dropped_events": self._dropped,
             }
 
@@ -153,7 +149,7 @@ class Monitor:
         self._timeline = Timeline()
         self._sent_until = 0.0
         self._accuracy = LiveAccuracy()
-        self._last: deque[tuple[dict[str, Any], float, Observation]] = deque(maxlen=_LAST_PREDICTIONS)
+        self._recent = RecentPredictions(self._settings)
         self.states = States(self._sink)
         self._since_check = 0
         self._watch = self._new_watch()
@@ -241,7 +237,7 @@ class Monitor:
             metrics.prediction(seen)
             if self._files is not None and content.get("model_digest") == self._files.model.digest:
                 self._watch.add(seen.signals())
-            self._last.append((content, when, seen))
+            self._recent.add(content, when, seen)
             self._since_check += 1
             if self._since_check >= _CHECK_EVERY:
                 self._check_drift()
@@ -285,7 +281,7 @@ class Monitor:
 
     def _send_windows(self, now: float) -> None:
         """Hand the minutes that are over to the inference log, from the first prediction on: it begins the run."""
-        if not self._last:
+        if not self._recent:
             return
         for window in self._timeline.since(self._sent_until):
             if window.start + WINDOW_SECONDS > now:
@@ -294,19 +290,6 @@ class Monitor:
             if window.predictions or window.errors:
                 version = self._files.model.version if self._files else None
                 self._sink.record_window(window_row(window, self._drift, self._accuracy.window, version))
-
-    def _shown(self, row: dict[str, Any], when: float, seen: Observation) -> dict[str, Any]:
-        text = row.get("text") if self._settings.log_text in _SHOWN_MODES else None
-        return {
-            "time": when,
-            "label": seen.label,
-            "confidence": seen.confidence,
-            "tokens": seen.tokens,
-            "language": seen.language,
-            "milliseconds": round(seen.queue_ms + seen.inference_ms, 2),
-            "model_version": row.get("model_version"),
-            "text": self._privacy.protect(text)[:_SHOWN_CHARACTERS] if isinstance(text, str) else None,
-        }
 
 
 def _after_fork(monitor: "weakref.ref[Monitor]") -> None:
