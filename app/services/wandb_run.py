@@ -24,6 +24,7 @@ from app.core.errors import StorageError
 from app.core.folders import ensure_writable, scratch_folder
 from app.services.inference_run import RunLostError, RunRequest, Stored
 from app.services.wandb_client import client_environment, inherited_environment
+from app.services.wandb_opening import OTHER_VARIABLES, opening
 
 _ROOT = Path(__file__).resolve().parents[2]
 _SLICE_SECONDS = 0.1
@@ -33,43 +34,6 @@ _WRITE_SECONDS = 30
 _CLIENT_BYTES = 16_777_216
 """Room on the disk without which the client does not start well."""
 _READ_BYTES = 65_536
-
-_OTHERS = {
-    f"WANDB_{name}"
-    for name in (
-        "API_KEY",
-        "DISABLED",
-        "FORK_FROM",
-        "MODE",
-        "RESUME",
-        "RESUME_FROM",
-        "RUN_ID",
-        "SERVICE",
-        "SWEEP_ID",
-    )
-}
-"""Variables that belong to another run, or whose values the request itself carries."""
-
-CLIENT_SETTINGS: dict[str, Any] = {
-    "silent": True,
-    "quiet": True,
-    "console": "off",
-    "symlink": False,
-    "disable_git": True,
-    "disable_code": True,
-    "save_code": False,
-    "x_disable_meta": True,
-    "x_disable_machine_info": True,
-    "x_disable_stats": True,
-    "x_save_requirements": False,
-    # The stream is retried for days, as by default, so that a run outlives an outage of any length; it is the writer
-    # that bounds how long the end of a run may take. Waits of at most 20 s make the rows come soon after.
-    "x_file_stream_timeout_seconds": 30,
-    "x_file_stream_retry_wait_max_seconds": 20,
-    "x_transaction_log_flush_interval": 1,
-    # A stream that W&B refused is dead for good, and nothing else tells.
-    "stop_on_fatal_error": True,
-}
 
 
 class WandbRun:
@@ -109,7 +73,7 @@ class WandbRun:
             self._child = self._start(request, folder, client)
             self._leftovers = stack.pop_all()
         try:
-            self._send(json.dumps({"open": _opening(request)}).encode(), _IMPORT_SECONDS)
+            self._send(json.dumps({"open": opening(request)}).encode(), _IMPORT_SECONDS)
             self._receive("ready", _IMPORT_SECONDS)
             # The client gives W&B `init_timeout`; the rest is for its own start.
             opened = self._receive("opened", request.open_seconds + _START_SECONDS)["opened"]
@@ -212,7 +176,9 @@ class WandbRun:
         return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="marquee-")))
 
     def _start(self, request: RunRequest, folder: Path, client: Path) -> "subprocess.Popen[bytes]":
-        environment = {name: value for name, value in inherited_environment().items() if name not in _OTHERS}
+        environment = {
+            name: value for name, value in inherited_environment().items() if name not in OTHER_VARIABLES
+        }
         environment |= client_environment(client, request.base_url)
         environment["WANDB_DIR"] = str(folder.resolve())
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
@@ -285,20 +251,6 @@ class WandbRun:
         last = self._complaints.read().decode("utf-8", "replace").strip().splitlines()[-1:]
         line = last[0].replace(self._key, "***") if last and self._key else "".join(last)
         return f"the W&B client ended (exit code {code}){': ' if line else ''}{line}"[:300]
-
-
-def _opening(request: RunRequest) -> dict[str, Any]:
-    mode = "online" if request.online else "offline"
-    return {
-        "key": request.key,
-        "artifact": request.artifact,
-        "settings": CLIENT_SETTINGS
-        | {
-            "init_timeout": request.open_seconds,
-            "x_file_stream_transmit_interval": request.transmit_seconds,
-        },
-        "run": request.run | {"mode": mode},
-    }
 
 
 def _stored(found: dict[str, Any] | None) -> Stored | None:
