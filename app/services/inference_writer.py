@@ -15,6 +15,7 @@ from loguru import logger
 from app.core.config import Settings
 from app.core.errors import MarqueeError
 from app.services.artifact import ModelFiles
+from app.services.inference_backoff import MOST_OPEN_DELAY, RunBackoff
 from app.services.inference_counts import Counts
 from app.services.inference_delivery import Delivery, NoDiskError
 from app.services.inference_pace import HistoryPace
@@ -31,9 +32,6 @@ _HURRY_SECONDS = 0.02
 _FINISH_SECONDS = 30
 _TROUBLED_FINISH_SECONDS = 10
 _END_SHARE = 0.6
-_LONG_LIFE_SECONDS = 600
-_MOST_OPEN_DELAY = 60
-_MOST_DEATH_DELAY = 600
 _NO_DISK_SECONDS = 30
 
 
@@ -78,12 +76,9 @@ class InferenceWriter:
         self._delivery: Delivery | None = None
         self._dead: Delivery | None = None
         self._runs = 0
-        self._failures = 0
-        self._deaths = 0
-        self._next_try = 0.0
+        self._backoff = RunBackoff()
         self._no_disk_until = 0.0
         self.trouble = Trouble()
-        self._patience = 1.0
         self._closing = threading.Event()
         self._deadline = float("inf")
         self._end_seconds = 0.0
@@ -105,7 +100,7 @@ class InferenceWriter:
                 self._lose(str(error))
             except Exception as error:  # noqa: BLE001  # The thread must live on, whatever it met.
                 self._lose(f"{type(error).__name__}: {error}")
-                self._closing.wait(_MOST_OPEN_DELAY)
+                self._closing.wait(MOST_OPEN_DELAY)
                 self._hopeless = self._closing.is_set()
         self._close()
 
@@ -220,22 +215,23 @@ class InferenceWriter:
 
     def _open(self) -> bool:
         """Open a run, if it is time to; find out what the last one had delivered, and take the rest back."""
-        if time.monotonic() < self._next_try and not self._closing.is_set():
+        if not self._backoff.due and not self._closing.is_set():
             return False
-        if self._closing.is_set() and self._failures:
+        if self._closing.is_set() and self._backoff.failing:
             self._hopeless = True
             return False
         request = run_request(self._settings, self._files, self._instance, self._runs + 1)
         try:
             run = self._open_run(request, lambda: self._deadline)
         except (RunLostError, MarqueeError, OSError) as error:
-            self._failures += 1
-            self._next_try = time.monotonic() + min(2**self._failures, _MOST_OPEN_DELAY)
+            self._backoff.not_opened()
             self.trouble.begin(f"no run could be opened: {error}")
             return False
         self._runs += 1
-        self._failures = 0
-        delivery = Delivery(run, self._sources, self._counts, self._pace, self._settings, self._patience)
+        self._backoff.opened()
+        delivery = Delivery(
+            run, self._sources, self._counts, self._pace, self._settings, self._backoff.patience
+        )
         self._delivery = delivery
         dead, self._dead = self._dead, None
         if dead is not None and dead.run.path and (found := run.stored(dead.run.path)):
@@ -263,7 +259,11 @@ class InferenceWriter:
             return
         self._delivery = None
         self._forget(ended)
-        self._delay(ended, reason)
+        if reason is None:
+            self._backoff.ended_well()
+        else:
+            self._backoff.died(ended.since)
+            self.trouble.begin(reason)
 
     def _lose(self, reason: str) -> None:
         """Give the run up; the next one gets what it did not deliver."""
@@ -274,16 +274,8 @@ class InferenceWriter:
         lost.kill()
         self._forget(lost)
         self._dead = lost
-        self._patience = min(self._patience * 2, 16)
-        self._delay(lost, reason)
-
-    def _delay(self, ended: Delivery, reason: str | None) -> None:
-        """Put the next run off the longer, the more runs in a row have ended for a reason soon after their start."""
-        if reason is None:
-            self._deaths, self._patience = 0, 1.0
-            return
-        self._deaths = 1 if time.monotonic() - ended.since > _LONG_LIFE_SECONDS else self._deaths + 1
-        self._next_try = time.monotonic() + min(2 ** (self._deaths - 1), _MOST_DEATH_DELAY)
+        self._backoff.unconfirmed()
+        self._backoff.died(lost.since)
         self.trouble.begin(reason)
 
     def _switch_model(self) -> None:

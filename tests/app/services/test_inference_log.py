@@ -15,7 +15,7 @@ import pytest
 from loguru import logger
 
 from app.core.config import Settings
-from app.services import inference_delivery, inference_writer
+from app.services import inference_backoff, inference_delivery, inference_writer
 from app.services.artifact import Manifest, ModelFiles, ModelVersion
 from app.services.inference_log import InferenceLog
 from app.services.inference_run import RunLostError, RunRequest, Stored
@@ -430,7 +430,7 @@ def test_a_row_that_a_crash_has_torn_is_counted(backend: Backend, make_log: Any,
 def test_a_run_that_cannot_be_opened_is_tried_again(
     backend: Backend, make_log: Any, warnings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inference_writer, "_MOST_OPEN_DELAY", 0.05)
+    monkeypatch.setattr(inference_backoff, "MOST_OPEN_DELAY", 0.05)
     backend.refusals = 3
     log = make_log()
     record(log, range(5))
