@@ -90,9 +90,8 @@ class Steps:
         status, message = service.conditions.get("ConfigurationsReady", ("", ""))
         if status != "False":
             return
-        resolve(
-            self._settings, plan["tools"]
-        )  # Where W&B does not answer now, the candidate is not to blame.
+        # Where W&B does not answer now, the candidate is not to blame.
+        resolve(self._settings, plan["tools"])
         self._workspace.write("candidate", {"revision": service.newest})
         self._reject(plan, f"{service.newest} did not become ready: {message}")
 

@@ -52,20 +52,20 @@ class Inference:
         self,
         request: BaseModel,
         *,
+        model: RunningModel,
         write: Callable[[dict[str, Any]], Written],
         request_id: str,
         trace: str | None = None,
-        model: RunningModel | None = None,
     ) -> Written:
         """Answer a validated request.
 
         Args:
             request: an instance of the predictor's `Request`.
+            model: the leased model, whose `Request` it is.
             write: turns the fields of the reply into what is sent. Rows are logged only after it has succeeded, so
                 that no row claims an answer that nobody could get.
             request_id: the id that the reply's header carries; the rows carry it too.
             trace: the trace that the request belongs to.
-            model: the leased model, whose `Request` the request is; left out, the current one.
 
         Returns:
             What `write` made of the fields of the predictor's `Response`, with `id` and `model` where it declares
@@ -74,11 +74,6 @@ class Inference:
         Raises:
             RequestError: nothing of the request was answered; no row was logged.
         """
-        if model is None:
-            with self._server.lease() as current:
-                return await self.predict(
-                    request, write=write, request_id=request_id, trace=trace, model=current
-                )
         predictor, files = model.predictor, model.files
         items = predictor.split(request)
         self._limit(items)

@@ -247,9 +247,8 @@ class InferenceLog:
                 thread = threading.Thread(target=writer.run, name="inference-log", daemon=True)
                 try:
                     thread.start()
-                except (
-                    RuntimeError
-                ) as error:  # No more threads; the next row tries again, and this one waits.
+                except RuntimeError as error:
+                    # No more threads: the next row tries again, and this one waits.
                     logger.debug("the inference log's thread could not be started: {}", error)
                     return None
                 self._writing = writer, thread

@@ -205,9 +205,8 @@ def _download(
         except RequestException as error:
             if getattr(error, "response", None) is not None:
                 raise
-            artifact.download(
-                root=str(folder), skip_cache=True
-            )  # Broken off; what is whole is not sent again.
+            # Broken off; what is whole is not sent again.
+            artifact.download(root=str(folder), skip_cache=True)
         if any(entry.digest_algorithm().name != "MANIFEST_MD5" for entry in entries.values()):
             artifact.verify(str(folder))
     except RequestException as error:

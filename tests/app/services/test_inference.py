@@ -53,9 +53,10 @@ class Fixture:
             await self.server.start()
             try:
                 request = self.server.predictor.Request.model_validate(body)
-                return await self.inference.predict(
-                    request, write=write, request_id="request-1", trace="t" * 32
-                )
+                with self.server.lease() as model:
+                    return await self.inference.predict(
+                        request, model=model, write=write, request_id="request-1", trace="t" * 32
+                    )
             finally:
                 await self.server.stop(5)
 
