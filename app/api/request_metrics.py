@@ -8,7 +8,7 @@ from app.services.monitoring import Monitor
 
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _OTHER = "other"
-_PREDICTING = ("/predict", "/infer")
+_PREDICTING = "/predict"
 
 
 class RequestMetrics:
