@@ -100,5 +100,5 @@ def _forget(arguments: argparse.Namespace) -> None:
     service = cloud_run.service()
     if service is None or arguments.digest not in service.rejected:
         raise ReleaseError(f"{arguments.service} remembers no rejection of {arguments.digest}")
-    cloud_run.remember(arguments.digest, "", "", "")
+    cloud_run.forget(arguments.digest)
     sys.stdout.write(f"{arguments.digest} may be tried again\n")

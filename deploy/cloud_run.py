@@ -158,8 +158,14 @@ class CloudRun:
         )
 
     def remember(self, digest: str, image: str, reason: str, now: str) -> None:
-        """Write down on the service that a model was rejected; no revision comes of it. No reason takes it back."""
-        value = json.dumps({"image": image, "time": now, "reason": reason[:400]}) if reason else ""
+        """Write down on the service that a model was rejected; no revision comes of it."""
+        self._annotate(digest, json.dumps({"image": image, "time": now, "reason": reason[:400]}))
+
+    def forget(self, digest: str) -> None:
+        """Take the rejection of a model back."""
+        self._annotate(digest, "")
+
+    def _annotate(self, digest: str, value: str) -> None:
         separator = next(sign for sign in "|~^%@" if sign not in value)
         gcloud(
             *("run", "services", "update", self._name, *self._place),
