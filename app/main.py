@@ -8,7 +8,7 @@ from starlette.middleware import Middleware
 from app import __version__
 from app.api import errors
 from app.api.access import ApiKeys, CrossOrigin
-from app.api.documentation import DocumentedApp
+from app.api.application import Application
 from app.api.middleware import Failsafe, RequestContext
 from app.api.request_metrics import RequestMetrics
 from app.api.routes import docs, feedback, health, metrics, model, pages, predict
@@ -48,7 +48,7 @@ def create_app(
     inference = Inference(settings, server, log, monitor, ids)
     server.on_swap.append(inference.start)
     lifecycle = Lifecycle(server, inference, settings.shutdown_seconds, on_failure)
-    app = DocumentedApp(
+    app = Application(
         title="Marquee",
         version=__version__,
         description="Serves one model, and logs every inference.",
@@ -77,6 +77,7 @@ def create_app(
         routers.append(pages.router)
     for router in routers:
         app.include_router(router)
+    app.direct = predict.direct
     return app
 
 

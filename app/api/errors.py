@@ -116,6 +116,11 @@ def internal_response(request_id: str) -> Response:
     return problem_response(INTERNAL, "The cause is in the server's log under this request's id.", request_id)
 
 
+def client_left_response() -> Response:
+    """Answer nobody; the status, nginx's for a client that left, is for the access line."""
+    return Response(status_code=499)
+
+
 def fields_error(error: ValidationError | RequestValidationError) -> errors.InvalidFieldsError:
     """Return what pydantic found wrong, without the values that it found wrong.
 
@@ -170,8 +175,7 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_client_disconnect(_request: Request, _error: Exception) -> Response:
-    """Answer nobody; the status, nginx's for a client that left, is for the access line."""
-    return Response(status_code=499)
+    return client_left_response()
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

@@ -2,16 +2,17 @@
 
 import asyncio
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Iterable
 from urllib.parse import quote
 
 from loguru import logger
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import internal_response, request_error_response
+from app.api.headers import header
+from app.core.access_log import Access, access_log
 from app.core.errors import NotReadyError, OverloadedError, SlowBodyError, StartupError, TooLargeError
 from app.core.events import Lifecycle
 
@@ -19,6 +20,7 @@ Header = tuple[bytes, bytes]
 
 REQUEST_ID = "x-request-id"
 _REQUEST_ID = REQUEST_ID.encode()
+_TRACE_HEADERS = (b"traceparent", b"x-cloud-trace-context")
 _SAFE = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -41,15 +43,14 @@ _LONGEST_LENGTH = 18
 """Digits of a Content-Length; Python refuses to read numbers of thousands of digits."""
 
 
-def trace_of(headers: Headers) -> str | None:
+def trace_of(scope: Scope) -> str | None:
     """Return the id, 32 hex digits, of the trace that a request belongs to.
 
     From W3C's ``traceparent``, else Google's ``X-Cloud-Trace-Context``; None where neither is there or valid.
     """
-    if found := _TRACEPARENT.fullmatch(headers.get("traceparent", "")):
-        return found[1]
-    if found := _CLOUD_TRACE.fullmatch(headers.get("x-cloud-trace-context", "")):
-        return found[1]
+    for name, form in zip(_TRACE_HEADERS, (_TRACEPARENT, _CLOUD_TRACE), strict=True):
+        if found := form.fullmatch(header(scope, name)):
+            return found[1]
     return None
 
 
@@ -86,10 +87,9 @@ class RequestContext:
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        headers = Headers(scope=scope)
-        given = headers.get(REQUEST_ID, "")
-        request_id = given if _ACCEPTED_ID.fullmatch(given) else uuid.uuid4().hex
-        trace = trace_of(headers)
+        given = header(scope, _REQUEST_ID)
+        request_id = given if _ACCEPTED_ID.fullmatch(given) else secrets.token_hex(16)
+        trace = trace_of(scope)
         method, path, status = scope["method"], scope["path"], 0
         scope = self._normalised(scope, request_id, trace)
 
@@ -97,9 +97,9 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": self._completed(message["headers"], request_id)}
+                message["headers"] = self._completed(message["headers"], request_id)
             elif method == "HEAD" and message["type"] == "http.response.body":
-                message = {**message, "body": b""}
+                message["body"] = b""
             await send(message)
 
         with (
@@ -109,12 +109,16 @@ class RequestContext:
             try:
                 await self.app(scope, receive, answer)
             finally:
-                _access_line(method, path, status, (time.perf_counter() - started) * 1000)
+                milliseconds = (time.perf_counter() - started) * 1000
+                # Quoted, for a path may hold line ends.
+                shown = quote(path[:_LONGEST_PATH])
+                level = _level(path, status)
+                access_log(Access(level, method, shown, status, milliseconds, request_id, trace))
 
     def _completed(self, headers: Iterable[Header], request_id: str) -> list[Header]:
         """Add what every reply carries."""
         completed = [*headers, (_REQUEST_ID, request_id.encode()), *_SAFE]
-        names = {name for name, _ in completed}
+        names = [name for name, _ in completed]
         if _POLICY not in names:
             completed.append(_NO_PAGE)
         if _CACHING not in names:
@@ -137,15 +141,12 @@ class RequestContext:
         }
 
 
-def _access_line(method: str, path: str, status: int, milliseconds: float) -> None:
-    # The query is left out, for it may hold a text; the path is quoted, for it may hold line ends.
-    path = quote(path[:_LONGEST_PATH])
-    level = "ERROR" if status in (0, 500) else "WARNING" if status >= 500 or status == 429 else "INFO"
+def _level(path: str, status: int) -> str:
     if _PROBES in path and status in (200, 503):
-        level = "DEBUG"
-    logger.bind(method=method, path=path, status=status, milliseconds=round(milliseconds, 2)).log(
-        level, "{} {} {} in {:.1f} ms", method, path, status or "without an answer", milliseconds
-    )
+        return "DEBUG"
+    if status in (0, 500):
+        return "ERROR"
+    return "WARNING" if status > 500 or status == 429 else "INFO"
 
 
 class Failsafe:
@@ -193,7 +194,7 @@ class Failsafe:
             self._held_bytes -= held.bytes
 
     def _limited(self, scope: Scope, receive: Receive, held: "_Held") -> Receive:
-        declared = Headers(scope=scope).get("content-length", "")
+        declared = header(scope, b"content-length")
         complete = False
         deadline = asyncio.get_running_loop().time() + self._body_seconds
 

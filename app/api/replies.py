@@ -16,6 +16,8 @@ from app.core.errors import PredictionFailedError, RequestError
 
 Result = TypeVar("Result")
 
+_LOOK_AFTER_SECONDS = 0.02
+
 
 class ErrorCounter(Protocol):
     """Who counts requests that end without a prediction."""
@@ -42,19 +44,50 @@ def json_response(content: Any) -> Response:
 async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
     """Return what `work` returns; give it up when the client disconnects.
 
+    Nobody looks for the client during the first moments, in which most predictions are there.
+
     Raises:
         ClientDisconnect: the client is gone.
     """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(request))
+    task = asyncio.current_task()
+    assert task is not None
+    watch = _Watch(request, task)
     try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if not watch.client_left:
+            raise
+        task.uncancel()
+        raise ClientDisconnect from None
     finally:
-        task.cancel()
-        gone.cancel()
+        watch.end()
+
+
+class _Watch:
+    """Cancels a task when its client leaves."""
+
+    __slots__ = ("_looking", "_request", "_task", "_timer", "client_left")
+
+    def __init__(self, request: Request, task: asyncio.Task[Any]) -> None:
+        self._request = request
+        self._task = task
+        self._looking: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(_LOOK_AFTER_SECONDS, self._begin)
+        self.client_left = False
+
+    def end(self) -> None:
+        self._timer.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
+
+    def _begin(self) -> None:
+        self._looking = asyncio.ensure_future(self._look())
+
+    async def _look(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        self.client_left = True
+        self._task.cancel()
 
 
 @contextmanager
@@ -71,11 +104,6 @@ def counted(counter: ErrorCounter) -> Iterator[None]:
     except Exception:
         counter.count_error("internal")
         raise
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _plain(value: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
+from app.core.access_log import TRACE_FIELD, access_log, json_form, text_form, trace_name
 from app.core.config import Settings
 from app.core.values import parse_keys, trim
 
@@ -47,6 +48,12 @@ def configure_logging_without_settings() -> None:
 
 def _configure(level: str, as_json: bool, project: str | None, secrets: Iterable[str]) -> None:
     hide = _hider(secrets)
+    coloured = not as_json and sys.stderr.isatty()
+
+    def write(line: str) -> None:
+        _write(hide(line))
+
+    access_log.configure(level, json_form(project) if as_json else text_form, None if coloured else write)
     logger.remove()
     # `diagnose` would print the values of variables: request texts, and keys.
     if as_json:
@@ -55,10 +62,10 @@ def _configure(level: str, as_json: bool, project: str | None, secrets: Iterable
         )
     else:
         logger.add(
-            lambda line: _write(hide(str(line))),
+            lambda line: write(str(line)),
             level=level,
             format=_text_format,
-            colorize=sys.stderr.isatty(),
+            colorize=coloured,
             backtrace=False,
             diagnose=False,
         )
@@ -103,7 +110,7 @@ def _entry(record: "Record", project: str | None) -> dict[str, Any]:
     }
     entry.update({name: extra[name] for name in _FIELDS if name in extra})
     if trace := extra.get("trace"):
-        entry["logging.googleapis.com/trace"] = f"projects/{project}/traces/{trace}" if project else trace
+        entry[TRACE_FIELD] = trace_name(trace, project)
     if exception := record["exception"]:
         entry["stack_trace"] = "".join(
             traceback.format_exception(exception.type, exception.value, exception.traceback)

@@ -124,7 +124,8 @@ class ModelServer:
             raise NotReadyError(self.reason or "the service is stopping")
         try:
             with (model or self._current).lease() as leased:
-                return await asyncio.wait_for(leased.predict(items), self._settings.request_timeout_seconds)
+                async with asyncio.timeout(self._settings.request_timeout_seconds):
+                    return await leased.predict(items)
         except TimeoutError:
             raise DeadlineError(
                 f"no answer within {self._settings.request_timeout_seconds:g} s: "

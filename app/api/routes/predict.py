@@ -3,6 +3,7 @@
 import json
 
 from fastapi import APIRouter, Request
+from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from app.api.body import read_json, validate
@@ -50,3 +51,12 @@ async def predict_by_get(request: Request) -> Response:
             trace=request.state.trace,
         )
         return await unless_client_leaves(request, prediction)
+
+
+direct = {
+    (method, route.path): (route, route.endpoint)
+    for route in router.routes
+    if isinstance(route, APIRoute)
+    for method in route.methods
+}
+"""The routes of POST, for `app.api.application`."""

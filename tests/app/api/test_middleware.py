@@ -45,7 +45,7 @@ def test_ids_that_are_made_differ(client):
     ],
 )
 def test_the_trace_of_a_request(headers, trace):
-    assert trace_of(Headers(headers)) == trace
+    assert trace_of({"headers": Headers(headers).raw}) == trace
 
 
 def test_the_access_line_tells_id_method_path_status_and_time_but_no_text(client, log_records):
