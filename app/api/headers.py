@@ -1,4 +1,4 @@
-"""Headers of a request as ASGI gives them. Starlette's `Headers` raises and catches an exception for each absent one."""
+"""Headers of a request as ASGI gives them. Starlette's `Headers` raises and catches an exception for an absent one."""
 
 from starlette.types import Scope
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import secrets
 import time
 from collections.abc import Iterable
 from urllib.parse import quote
@@ -13,8 +12,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.errors import internal_response, request_error_response
 from app.api.headers import header
 from app.core.access_log import Access, access_log
+from app.core.deadline import Deadline
 from app.core.errors import NotReadyError, OverloadedError, SlowBodyError, StartupError, TooLargeError
 from app.core.events import Lifecycle
+from app.core.unique import unique_bytes
 
 Header = tuple[bytes, bytes]
 
@@ -88,7 +89,7 @@ class RequestContext:
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         given = header(scope, _REQUEST_ID)
-        request_id = given if _ACCEPTED_ID.fullmatch(given) else secrets.token_hex(16)
+        request_id = given if _ACCEPTED_ID.fullmatch(given) else unique_bytes(16).hex()
         trace = trace_of(scope)
         method, path, status = scope["method"], scope["path"], 0
         scope = self._normalised(scope, request_id, trace)
@@ -102,18 +103,19 @@ class RequestContext:
                 message["body"] = b""
             await send(message)
 
-        with (
-            logger.contextualize(request_id=request_id, **({"trace": trace} if trace else {})),
-            self._lifecycle.open(),
-        ):
-            try:
-                await self.app(scope, receive, answer)
-            finally:
-                milliseconds = (time.perf_counter() - started) * 1000
-                # Quoted, for a path may hold line ends.
-                shown = quote(path[:_LONGEST_PATH])
-                level = _level(path, status)
-                access_log(Access(level, method, shown, status, milliseconds, request_id, trace))
+        self._lifecycle.begin_request()
+        try:
+            with logger.contextualize(request_id=request_id, **({"trace": trace} if trace else {})):
+                try:
+                    await self.app(scope, receive, answer)
+                finally:
+                    milliseconds = (time.perf_counter() - started) * 1000
+                    # Quoted, for a path may hold line ends.
+                    shown = quote(path[:_LONGEST_PATH])
+                    level = _level(path, status)
+                    access_log(Access(level, method, shown, status, milliseconds, request_id, trace))
+        finally:
+            self._lifecycle.end_request()
 
     def _completed(self, headers: Iterable[Header], request_id: str) -> list[Header]:
         """Add what every reply carries."""
@@ -196,7 +198,7 @@ class Failsafe:
     def _limited(self, scope: Scope, receive: Receive, held: "_Held") -> Receive:
         declared = header(scope, b"content-length")
         complete = False
-        deadline = asyncio.get_running_loop().time() + self._body_seconds
+        started = time.perf_counter()
 
         async def limited() -> Message:
             nonlocal complete
@@ -207,7 +209,7 @@ class Failsafe:
             ):
                 raise self._too_large()
             try:
-                async with asyncio.timeout_at(deadline):
+                with Deadline(started + self._body_seconds - time.perf_counter()):
                     message = await receive()
             except TimeoutError:
                 raise SlowBodyError(f"the body was not there within {self._body_seconds:g} s") from None

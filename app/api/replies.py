@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine
 from typing import Any, Protocol, TypeVar
 
 from loguru import logger
@@ -33,8 +32,7 @@ def json_response(content: Any) -> Response:
         PredictionFailedError: the model answered something that JSON cannot hold, such as NaN.
     """
     try:
-        body = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
-        return Response(body.encode(), media_type="application/json")
+        return Response(_ENCODER.encode(content).encode(), media_type="application/json")
     except (TypeError, ValueError, RecursionError) as error:
         # No `from`, no traceback: their messages may hold what the model said about a text.
         logger.error("the model's reply is no JSON: {}", type(error).__name__)
@@ -90,20 +88,25 @@ class _Watch:
         self._task.cancel()
 
 
-@contextmanager
-def counted(counter: ErrorCounter) -> Iterator[None]:
+class counted:  # noqa: N801 - read as `with counted(…)`
     """Count a request that ends without a prediction, by the kind of its error."""
-    try:
-        yield
-    except RequestError as error:
-        counter.count_error(kind_of(error).name)
-        raise
-    except ClientDisconnect:
-        counter.count_error("client-left")
-        raise
-    except Exception:
-        counter.count_error("internal")
-        raise
+
+    __slots__ = ("_counter",)
+
+    def __init__(self, counter: ErrorCounter) -> None:
+        """Count with `counter`."""
+        self._counter = counter
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, RequestError):
+            self._counter.count_error(kind_of(error).name)
+        elif isinstance(error, ClientDisconnect):
+            self._counter.count_error("client-left")
+        elif isinstance(error, Exception):
+            self._counter.count_error("internal")
 
 
 def _plain(value: Any) -> Any:
@@ -113,3 +116,6 @@ def _plain(value: Any) -> Any:
         if callable(convert := getattr(value, method, None)):
             return convert()
     raise TypeError
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)

@@ -3,8 +3,6 @@
 import importlib.metadata
 import platform
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import cast
@@ -20,9 +18,10 @@ from app.services.artifact import ModelFiles
 from app.services.feedback import Feedback
 from app.services.inference import Inference
 from app.services.inference_log import InferenceLog
-from app.services.model_server import ModelServer, RunningModel
+from app.services.model_server import ModelServer
 from app.services.monitoring import Monitor
 from app.services.predictor import Predictor
+from app.services.running_model import Lease
 
 _LIBRARIES = (
     "fastapi", "joblib", "keras", "numpy", "onnxruntime", "pydantic", "scikit-learn", "starlette", "tensorflow",
@@ -55,16 +54,14 @@ class Service:
             raise NotReadyError(self.server.reason)
         return self.server.files, self.server.predictor
 
-    @contextmanager
-    def lease(self) -> Iterator[RunningModel]:
+    def lease(self) -> Lease:
         """Give the model that answers one request, from its validation to its reply.
 
         Raises:
             NotReadyError: there is none, or the service is stopping.
         """
         self.loaded()
-        with self.server.lease() as model:
-            yield model
+        return self.server.lease()
 
     def serving(self) -> tuple[tuple[str, str, str] | None, bool, int, int]:
         """Return what the monitor asks now and then: model, readiness, open requests, waiting predictions."""

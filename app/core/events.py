@@ -1,8 +1,8 @@
 """Start-up and shutdown: when the model is loaded, and how open requests and the inference log get their time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from loguru import logger
@@ -98,17 +98,16 @@ class Lifecycle:
         finally:
             await self.stop()
 
-    @contextmanager
-    def open(self) -> Iterator[None]:
+    def begin_request(self) -> None:
         """Count a request as open; shutdown waits for it."""
         self.open_requests += 1
         self._idle.clear()
-        try:
-            yield
-        finally:
-            self.open_requests -= 1
-            if not self.open_requests:
-                self._idle.set()
+
+    def end_request(self) -> None:
+        """Count it as answered."""
+        self.open_requests -= 1
+        if not self.open_requests:
+            self._idle.set()
 
     def begin_stop(self) -> None:
         """Refuse new requests and give the open ones their time. Calling it again changes nothing."""

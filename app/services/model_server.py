@@ -3,13 +3,14 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 from loguru import logger
 
 from app.core.config import Settings
+from app.core.deadline import Deadline
 from app.core.errors import DeadlineError, NotReadyError, StartupError
 from app.services.artifact import ModelFiles
 from app.services.batching import Served
@@ -17,7 +18,7 @@ from app.services.golden import ModelCheck
 from app.services.predictor import Predictor
 from app.services.refresh import ModelRefresh, RefreshStatus
 from app.services.registry import obtain_model
-from app.services.running_model import CheckedModel, RunningModel, load_checked
+from app.services.running_model import CheckedModel, Lease, RunningModel, load_checked
 
 __all__ = ["ModelServer", "RunningModel", "Served"]
 
@@ -96,8 +97,7 @@ class ModelServer:
             self._refresh = ModelRefresh(self._settings, checked.files, self._swap, self._cancelled)
             self._refreshing = asyncio.create_task(self._refresh.run(), name="model-refresh")
 
-    @contextmanager
-    def lease(self) -> Iterator[RunningModel]:
+    def lease(self) -> Lease:
         """Give the model that answers one request from its validation to its reply, whatever is swapped meanwhile.
 
         Raises:
@@ -105,8 +105,7 @@ class ModelServer:
         """
         if self.state != "ready" or self._current is None:
             raise NotReadyError(self.reason or "the service is stopping")
-        with self._current.lease() as model:
-            yield model
+        return self._current.lease()
 
     async def predict(self, items: Sequence[Any], model: RunningModel | None = None) -> list[Served]:
         """Answer the items of one request, in order.
@@ -116,16 +115,18 @@ class ModelServer:
             model: the leased one; left out, the current one.
 
         Raises:
-            NotReadyError: no model is loaded, or the service is stopping.
+            NotReadyError: the service is stopping.
             DeadlineError: it took longer than the settings allow; the work is dropped.
             RequestError: what the model refused or failed at; nothing of the request is answered.
         """
-        if self.state != "ready" or self._current is None:
+        if model is None:
+            with self.lease() as current:
+                return await self.predict(items, current)
+        if self.state != "ready":
             raise NotReadyError(self.reason or "the service is stopping")
         try:
-            with (model or self._current).lease() as leased:
-                async with asyncio.timeout(self._settings.request_timeout_seconds):
-                    return await leased.predict(items)
+            with Deadline(self._settings.request_timeout_seconds):
+                return await model.predict(items)
         except TimeoutError:
             raise DeadlineError(
                 f"no answer within {self._settings.request_timeout_seconds:g} s: "

@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,17 +76,20 @@ class RunningModel:
         """Items in line or being predicted."""
         return self._batcher.waiting
 
-    @contextmanager
-    def lease(self) -> Iterator["RunningModel"]:
-        """Keep the model running for one request, whatever is swapped meanwhile."""
+    def lease(self) -> "Lease":
+        """Return what keeps the model running for one request, whatever is swapped meanwhile."""
+        return Lease(self)
+
+    def take(self) -> None:
+        """Count one more request that uses it."""
         self._leases += 1
         self._unused.clear()
-        try:
-            yield self
-        finally:
-            self._leases -= 1
-            if not self._leases:
-                self._unused.set()
+
+    def give_back(self) -> None:
+        """Count one less."""
+        self._leases -= 1
+        if not self._leases:
+            self._unused.set()
 
     async def predict(self, items: Sequence[Any]) -> list[Served]:
         """Answer the items of one request, in order; cancel the call to give it up.
@@ -116,3 +118,20 @@ class RunningModel:
             self._closed = True
             self.predictor.close()
         return answered
+
+
+class Lease:
+    """A model in use: ``with model.lease() as leased: …``."""
+
+    __slots__ = ("_model",)
+
+    def __init__(self, model: RunningModel) -> None:
+        """Lease `model` from the beginning of the block on."""
+        self._model = model
+
+    def __enter__(self) -> RunningModel:
+        self._model.take()
+        return self._model
+
+    def __exit__(self, *_: object) -> None:
+        self._model.give_back()

@@ -57,6 +57,6 @@ direct = {
     (method, route.path): (route, route.endpoint)
     for route in router.routes
     if isinstance(route, APIRoute)
-    for method in route.methods
+    for method in route.methods or ()
 }
 """The routes of POST, for `app.api.application`."""

@@ -95,8 +95,9 @@ def test_open_requests_are_waited_for():
         lifecycle = Lifecycle(parts, parts.log, 8)
 
         async def request() -> None:
-            with lifecycle.open():
-                await asyncio.sleep(0.1)
+            lifecycle.begin_request()
+            await asyncio.sleep(0.1)
+            lifecycle.end_request()
             parts.done.append("answered")
 
         async with lifecycle.lifespan(None):
@@ -113,9 +114,8 @@ def test_a_request_that_does_not_end_leaves_time_for_the_log():
 
     async def run() -> None:
         lifecycle = Lifecycle(parts, parts.log, 1)
-        request = lifecycle.open()
         async with lifecycle.lifespan(None):
-            request.__enter__()
+            lifecycle.begin_request()
 
     started = time.monotonic()
     asyncio.run(run())
