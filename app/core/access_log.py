@@ -2,6 +2,8 @@
 written without one where nobody looks at colours; their form is the same.
 """
 
+import asyncio
+import atexit
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +11,8 @@ from datetime import datetime
 
 from loguru import logger
 
+_TOGETHER_SECONDS = 0.02
+"""Lines of so long are written at once: each write lets go of the interpreter, and a thread that computes keeps it."""
 TRACE_FIELD = "logging.googleapis.com/trace"
 
 
@@ -46,6 +50,8 @@ class AccessLog:
         self._form: Callable[[Access], str] = str
         self._write: Callable[[str], None] | None = None
         self._shown: frozenset[str] = frozenset()
+        self._lines: list[str] = []
+        atexit.register(self.flush)
 
     def configure(
         self, level: str, form: Callable[[Access], str], write: Callable[[str], None] | None
@@ -57,7 +63,7 @@ class AccessLog:
         self._form, self._write = form, write
 
     def __call__(self, access: Access) -> None:
-        """Write the line of one request."""
+        """Write the line of one request, at the latest a moment later; on an event loop."""
         if self._write is None:
             logger.bind(
                 method=access.method,
@@ -66,7 +72,15 @@ class AccessLog:
                 milliseconds=round(access.milliseconds, 2),
             ).log(access.level, "{}", access.message)
         elif access.level in self._shown:
-            self._write(self._form(access) + "\n")
+            if not self._lines:
+                asyncio.get_running_loop().call_later(_TOGETHER_SECONDS, self.flush)
+            self._lines.append(self._form(access) + "\n")
+
+    def flush(self) -> None:
+        """Write what waits to be written together."""
+        lines, self._lines = self._lines, []
+        if lines and self._write is not None:
+            self._write("".join(lines))
 
 
 access_log = AccessLog()

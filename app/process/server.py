@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from loguru import logger
 from uvicorn.server import HANDLED_SIGNALS
 
+from app.core.access_log import access_log
 from app.core.config import Settings
 from app.core.errors import StartupError
 from app.core.events import GRACE_SHARE, Lifecycle
@@ -67,6 +68,7 @@ class Server(uvicorn.Server):
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until a signal comes."""
         await super().serve(sockets)
+        access_log.flush()
         if self._lifecycle.loading:
             # asyncio and Python would wait for the thread that loads a model nobody waits for any more.
             exit_now(1 if self.failed else 0)

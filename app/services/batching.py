@@ -200,7 +200,6 @@ class Batcher:
         cost = sum(job.costs[index] for job, index in batch)
         self._seconds_an_item += _SMOOTHING * (seconds / len(batch) - self._seconds_an_item)
         self._seconds_a_cost += _SMOOTHING * (seconds / max(1, cost) - self._seconds_a_cost)
-        finished: list[Job] = []
         for (job, index), output in zip(batch, outputs, strict=True):
             if isinstance(output, Exception):
                 self._fail([job], _at_position(output, index, len(job.items)))
@@ -212,12 +211,23 @@ class Batcher:
                 inference_ms=(seconds + job.preparation) * 1000,
                 batch_size=len(batch),
             )
-            with self._lock:
+        self._finish(
+            [
+                job
+                for (job, _), output in zip(batch, outputs, strict=True)
+                if not isinstance(output, Exception)
+            ]
+        )
+
+    def _finish(self, answered: Sequence[Job]) -> None:
+        """Count one more answer of each job, and answer those that have all."""
+        finished: list[Job] = []
+        with self._lock:
+            for job in answered:
                 job.unanswered -= 1
                 if not job.unanswered and not job.closed:
+                    self._forget(job)
                     finished.append(job)
-        for job in finished:
-            self._close(job)
         _tell([(job, job.future.set_result, job.served) for job in finished])
 
     def _alone(self, job: Job, index: int) -> Any:
@@ -234,10 +244,13 @@ class Batcher:
         """Take a request out of the count."""
         with self._lock:
             if not job.closed:
-                job.closed = True
-                self._open.discard(job)
-                self._waiting -= len(job.items)
-                self._waiting_size -= job.size
+                self._forget(job)
+
+    def _forget(self, job: Job) -> None:
+        job.closed = True
+        self._open.discard(job)
+        self._waiting -= len(job.items)
+        self._waiting_size -= job.size
 
     def _fail(self, jobs: Sequence[Job], error: RequestError) -> None:
         for job in jobs:

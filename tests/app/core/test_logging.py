@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -125,3 +126,49 @@ def test_uvicorns_steps_are_for_those_who_look(lines):
     code = 'logging.getLogger("uvicorn.error").info("step")'
     assert lines('log_level="INFO"', code) == []
     assert len(lines('log_level="DEBUG"', code)) == 1
+
+
+ACCESS = """
+import asyncio
+from app.core.access_log import Access, access_log
+
+async def serve():
+    with logger.contextualize(request_id="an-id", trace="0af7651916cd43dd8448eb211c80319c"):
+        logger.bind(method="GET", path="/p", status=200, milliseconds=1.23).info("GET /p 200 in 1.2 ms")
+        for level in ("INFO", "DEBUG", "ERROR"):
+            access_log(Access(level, "GET", "/p", 200, 1.234, "an-id", "0af7651916cd43dd8448eb211c80319c"))
+        {wait}
+
+asyncio.run(serve())
+"""
+
+
+@pytest.mark.parametrize("wait", ["await asyncio.sleep(0.2)", "pass"])
+@pytest.mark.parametrize(
+    "settings", ['log_format="json"', 'log_format="text"', 'log_format="json", log_level="ERROR"']
+)
+def test_access_lines_have_the_form_of_all_lines_and_none_is_lost(settings, wait, lines):
+    found = lines(f'{settings}, google_cloud_project="acme"', ACCESS.replace("{wait}", wait))
+    if "ERROR" in settings:
+        assert [json.loads(line)["severity"] for line in found] == ["ERROR"]
+        return
+    assert len(found) == 3
+    usual, info, error = [json.loads(line) for line in found] if "json" in settings else found
+    if "json" in settings:
+        assert usual.keys() == info.keys()
+        for own in ("time", "logger"):
+            del usual[own], info[own]
+        assert usual == info
+        assert error["severity"] == "ERROR"
+    else:
+        form = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} ")
+        assert [bool(form.match(line)) for line in found] == [True] * 3
+        assert usual[24:] == info[24:] == "INFO     [an-id] GET /p 200 in 1.2 ms"
+        assert error[24:].startswith("ERROR    [an-id]")
+
+
+def test_access_lines_hide_secrets(lines):
+    code = ACCESS.replace("{wait}", "pass").replace('"/p", 200, 1.234', '"/0123456789abcdef", 200, 1.234')
+    assert "0123456789abcdef" not in "".join(
+        lines('log_format="json", wandb_api_key="0123456789abcdef"', code)
+    )
