@@ -15,7 +15,7 @@ import sys
 
 from loguru import logger
 
-from app.core import config
+from app.core import config, garbage
 from app.core.config import Settings, load_settings
 from app.core.errors import ConfigurationError, StartupError
 from app.core.logging import configure_logging, configure_logging_without_settings
@@ -25,6 +25,7 @@ _BACKLOG = 2048
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the server and return the exit code."""
+    garbage.hold()
     _parser().parse_args(arguments)
     # Until the server is up. The first process of a container ignores the signal unless somebody handles it.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
@@ -43,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     if settings.workers > 1:
         from app.process.supervisor import Supervisor
 
+        garbage.settle()
         return Supervisor(settings, listener).run()
     from app.process.server import serve
 

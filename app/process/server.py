@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from loguru import logger
 from uvicorn.server import HANDLED_SIGNALS
 
+from app.core import garbage
 from app.core.access_log import access_log
 from app.core.config import Settings
 from app.core.errors import StartupError
@@ -125,6 +126,7 @@ def serve(settings: Settings, listener: socket.socket) -> int:
 def make_server(settings: Settings, app: FastAPI) -> Server:
     """Return a server of `app`, which `create_app` made from the same settings."""
     allow_many_files()
+    app.state.service.lifecycle.on_ready.append(garbage.settle)
     config = uvicorn.Config(
         app,
         lifespan="on",

@@ -9,6 +9,7 @@ import threading
 
 from loguru import logger
 
+from app.core import garbage
 from app.core.config import load_settings
 from app.core.errors import StartupError
 from app.core.logging import configure_logging
@@ -26,6 +27,7 @@ def main(number: int, listener: socket.socket, channel: int, *, late: bool) -> i
         channel: the descriptor to report through.
         late: whether others serve already, so that connections are taken only once they can be answered.
     """
+    garbage.hold()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     os.set_inheritable(channel, False)
     settings = load_settings()

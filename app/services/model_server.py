@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from loguru import logger
 
+from app.core import garbage
 from app.core.config import Settings
 from app.core.deadline import Deadline
 from app.core.errors import DeadlineError, NotReadyError, StartupError
@@ -183,6 +184,8 @@ class ModelServer:
                 logger.warning("{} still computes and is left to itself", old.files.model.version)
         finally:
             self._draining.discard(old)
+        del old
+        await asyncio.to_thread(garbage.settle_again)
         return True
 
 
