@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from app.api.errors import bounded, fields_error, path_of
+from app.api.headers import header
 from app.core.errors import InvalidFieldsError, InvalidInputError, UnreadableError, UnsupportedMediaTypeError
 
 Validated = TypeVar("Validated", bound=BaseModel)
@@ -75,11 +76,11 @@ def check_content_type(request: Request) -> None:
     Raises:
         UnsupportedMediaTypeError: anything else; says what to send.
     """
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    encoding = header(request.scope, b"content-encoding").strip().lower()
     if encoding not in ("", "identity"):
         raise UnsupportedMediaTypeError("compressed bodies are not taken; send JSON without Content-Encoding")
-    declared = request.headers.get("content-type", "")
-    if not declared.strip():
+    declared = header(request.scope, b"content-type").strip()
+    if not declared or declared == "application/json":
         return
     kind, *parameters = (part.strip().lower() for part in declared.split(";"))
     if kind not in ("application/json", "text/plain") and not _JSON_SUFFIX.fullmatch(kind):

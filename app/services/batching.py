@@ -59,6 +59,7 @@ class Batcher:
         self._max_waiting_size = max_waiting_size
         self._line = Line()
         self._open: set[Job] = set()
+        self._arrived: list[Job] = []
         self._waiting = 0
         self._waiting_size = 0
         self._seconds_an_item = 0.0
@@ -105,7 +106,9 @@ class Batcher:
             self._waiting += count
             self._waiting_size += size
             self._open.add(job)
-        self._line.put([job])
+            if not self._arrived:
+                job.loop.call_soon(self._hand_over)
+            self._arrived.append(job)
         try:
             served: list[Served] = await job.future
         except asyncio.CancelledError:
@@ -123,6 +126,7 @@ class Batcher:
         end = time.monotonic() + timeout
         with self._lock:
             self._stopping = True
+        self._hand_over()
         self._line.close()
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
@@ -130,6 +134,14 @@ class Batcher:
             left = list(self._open)
         self._fail(left, NotReadyError("the service stopped before this request was answered"))
         return not left and not any(thread.is_alive() for thread in self._threads)
+
+    def _hand_over(self) -> None:
+        """Put in line what came in one turn of the event loop: a worker that is woken by the first request would fight
+        with the loop, which still reads the others, and find a batch of one.
+        """
+        with self._lock:
+            arrived, self._arrived = self._arrived, []
+        self._line.put(arrived)
 
     def _overloaded(self, message: str) -> OverloadedError:
         seconds = math.ceil(self._waiting * self._seconds_an_item / len(self._threads))

@@ -3,12 +3,14 @@
 import json
 import math
 import re
+from functools import lru_cache
 from typing import Any
 
 _MAX_COLUMNS = 100
 _MAX_CHARACTERS = 250
 _WHOLE_NUMBERS = range(-(2**63), 2**63)
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 def encode_row(row: dict[str, Any]) -> tuple[bytes, int]:
@@ -24,13 +26,23 @@ def encode_row(row: dict[str, Any]) -> tuple[bytes, int]:
         if len(columns) == _MAX_COLUMNS:
             changed += 1
             continue
-        # W&B keeps names with an underscore in front for itself.
-        key = _SURROGATE.sub("\ufffd", name).lstrip("_")[:_MAX_CHARACTERS]
-        scalar, kept = _scalar(value, _MAX_CHARACTERS if key != "text" else None)
-        changed += not kept
+        key = _key(name)
+        kind = type(value)
+        is_short = kind is str and (len(value) <= _MAX_CHARACTERS or key == "text")
+        if (kind is float and math.isfinite(value)) or (is_short and value.isascii()):
+            scalar = value
+        else:
+            scalar, kept = _scalar(value, _MAX_CHARACTERS if key != "text" else None)
+            changed += not kept
         if scalar is not None and key:
             columns[key] = scalar
-    return json.dumps(columns, allow_nan=False, separators=(",", ":")).encode(), changed
+    return _ENCODER.encode(columns).encode(), changed
+
+
+@lru_cache(maxsize=1_000)
+def _key(name: str) -> str:
+    # W&B keeps names with an underscore in front for itself.
+    return _SURROGATE.sub("\ufffd", name).lstrip("_")[:_MAX_CHARACTERS]
 
 
 def _flat(row: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -8,7 +8,7 @@ comes after it.
 import asyncio
 import heapq
 import threading
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,13 +71,15 @@ class Line:
         self._closed = False
         self._changed = threading.Condition()
 
-    def put(self, jobs: Iterable[Job]) -> None:
+    def put(self, jobs: Sequence[Job]) -> None:
         """Put jobs in line, for the first time or again."""
+        if not jobs:
+            return
         with self._changed:
             for job in jobs:
                 self._numbers += 1
                 heapq.heappush(self._heap, (job.due, self._numbers, job))
-                self._changed.notify()
+            self._changed.notify(len(jobs))
 
     def take(self) -> Job | None:
         """Take the first job out of the line; None where there is none."""
