@@ -21,6 +21,7 @@ class Peer:
         python: what its environment is made with.
         alone: what it is asked with when it does not batch, where that differs from `body`.
         missing: why it cannot be compared, where that is known.
+        processes: whether it can run several with the model in each.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Peer:
     python: str = sys.executable
     alone: Callable[[str], Any] | None = None
     missing: str = ""
+    processes: bool = True
 
     def content(self, text: str, batching: bool) -> Any:
         """Return what the peer is asked with."""
@@ -69,7 +71,10 @@ _V2 = "/v2/models/model/infer"
 
 PEERS = (
     Peer("fastapi", (), "/predict", _text, _positive),
-    Peer("mlserver", ("mlserver==1.7.1",), _V2, _tensor(1), _first_tensor, "up to 32 in 5 ms"),
+    # Its pool of processes ended by itself here.
+    Peer(
+        "mlserver", ("mlserver==1.7.1",), _V2, _tensor(1), _first_tensor, "up to 32 in 5 ms", processes=False
+    ),
     Peer(
         "bentoml",
         ("bentoml==1.4.40",),
@@ -90,6 +95,7 @@ PEERS = (
         _first_tensor,
         "up to 32 in 2 ms",
         python="/usr/bin/python3.11",
+        processes=False,
         alone=_tensor(1),
     ),
     Peer("mlflow", ("mlflow==3.17.2",), "/invocations", lambda text: {"inputs": [text]}, _first_prediction),

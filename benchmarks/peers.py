@@ -48,13 +48,14 @@ class Entry:
     batching: bool = False
     loads: dict[int, Load] = field(default_factory=dict)
     missing: str = ""
+    processes: int = 1
 
     @property
     def label(self) -> str:
         """What the table calls it."""
-        if self.peer is None or not self.peer.batches:
-            return self.name
-        return f"{self.name}, batches {self.peer.batches}" if self.batching else self.name
+        label = f"{self.name}, {self.processes} processes" if self.processes > 1 else self.name
+        batches = self.peer.batches if self.peer and self.batching else ""
+        return f"{label}, batches {batches}" if batches else label
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,6 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--texts", type=int, default=128)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument(
+        "--processes",
+        type=int,
+        nargs="+",
+        default=[1],
+        help="that hold the model; threads are shared out among them",
+    )
     parser.add_argument(
         "--client",
         choices=("wrk", "python"),
@@ -89,11 +97,13 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     rows: list[dict[str, Any]] = []
     for mix in arguments.mix:
-        entries = [Entry("marquee")]
+        entries = [Entry("marquee", processes=count) for count in arguments.processes]
         for peer in chosen:
             entries += [
-                Entry(peer.name, peer, on, missing=reasons[peer.name])
+                Entry(peer.name, peer, on, missing=reasons[peer.name], processes=count)
                 for on in (False, True)[: 1 + bool(peer.batches)]
+                for count in arguments.processes
+                if count == 1 or peer.processes
             ]
         _rounds(arguments, mix, entries)
         rows += _rows(arguments, mix, entries)
@@ -132,8 +142,15 @@ def install(peer: Peer) -> str:
 
 
 @contextmanager
-def running(peer: Peer, folder: Path, threads: int, batching: bool) -> Iterator[int]:
+def running(peer: Peer, folder: Path, threads: int, batching: bool, processes: int = 1) -> Iterator[int]:
     """Start a peer with the model in `folder`; give its port when it answers.
+
+    Args:
+        peer: what to start.
+        folder: the model's.
+        threads: of the engine, in each process.
+        batching: whether it is to use its own.
+        processes: how many hold the model.
 
     Raises:
         RuntimeError: it did not; says why.
@@ -150,6 +167,7 @@ def running(peer: Peer, folder: Path, threads: int, batching: bool) -> Iterator[
         str(port),
         str(threads),
         str(int(batching)),
+        str(processes),
     ]
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "SSL_CERT_FILE") if name in os.environ}
     # A folder of its own as home: what frameworks keep there must neither be found nor left.
@@ -227,14 +245,19 @@ def _measure(
         "marquee", (), "/predict", lambda text: {"text": text}, lambda reply: reply["confidences"]["positive"]
     )
     requests = [post(peer.path, peer.content(text, entry.batching)) for text in written]
-    context = running(peer, folder, arguments.threads, entry.batching) if entry.peer else _ours(arguments)
+    threads = max(1, arguments.threads // entry.processes)
+    context = (
+        running(peer, folder, threads, entry.batching, entry.processes)
+        if entry.peer
+        else _ours(arguments.model, threads, entry.processes)
+    )
     with context as port:
         _hold_to_the_engine(port, peer, folder, written[0], entry.batching)
         closed_loop(port, requests[:_WARM], 4, 1.0)
         for clients in arguments.clients:
             found = loop(port, requests, clients, arguments.seconds, skip=number * 7)
             entry.loads.setdefault(clients, Load()).add(found)
-        if entry.name == "marquee":
+        if entry.name == "marquee" and number not in rates:
             rates[number] = 0.5 * max(load.rate for load in entry.loads.values())
         # Half of what Marquee does, asked of all alike.
         entry.loads.setdefault(0, Load()).add(
@@ -243,8 +266,8 @@ def _measure(
 
 
 @contextmanager
-def _ours(arguments: argparse.Namespace) -> Iterator[int]:
-    with server(arguments.model, arguments.threads) as ours:
+def _ours(model: str, threads: int, processes: int) -> Iterator[int]:
+    with server(model, threads, WORKERS=str(processes)) as ours:
         yield ours.port
 
 
@@ -259,13 +282,20 @@ def _hold_to_the_engine(port: int, peer: Peer, folder: Path, text: str, batching
 
 
 def _rows(arguments: argparse.Namespace, mix: str, entries: list[Entry]) -> list[dict[str, Any]]:
-    ours, rows = entries[0], []
+    rows = []
+    best = {
+        clients: max(
+            (entry.loads[clients].rate for entry in entries if entry.peer is None and clients in entry.loads),
+            default=0.0,
+        )
+        for clients in arguments.clients
+    }
     for entry in entries:
         row: dict[str, Any] = {"mix": mix, "server": entry.label}
         for clients in arguments.clients:
             load = entry.loads.get(clients)
             row[f"1/s at {clients}"] = load.rate if load else None
-            row[f"marquee is × at {clients}"] = ratio(ours.loads[clients].rate, load.rate) if load else None
+            row[f"marquee is × at {clients}"] = ratio(best[clients], load.rate) if load else None
         alone, half = entry.loads.get(min(arguments.clients)), entry.loads.get(0)
         row["p50 ms alone"] = alone.figures()["p50 ms"] if alone else None
         row["p99 ms at half load"] = half.figures()["p99 ms"] if half else None

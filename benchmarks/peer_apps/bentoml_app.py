@@ -10,7 +10,7 @@ from engine import MOST_TOGETHER, Engine, Options, options, serve
 given = options()
 
 
-@bentoml.service(workers=1, traffic={"timeout": 60})
+@bentoml.service(workers=given.processes, traffic={"timeout": 60})
 class Sentiment:
     def __init__(self) -> None:
         self.engine = Engine(given.folder, given.threads)

@@ -1,7 +1,7 @@
 """The engine as every peer calls it: the same file, the same session options; no project code, any Python.
 
 ``serve(run)`` is what the scripts beside this one end with: it reads the command line
-``FOLDER PORT THREADS BATCHING`` that the benchmark starts them with.
+``FOLDER PORT THREADS BATCHING PROCESSES`` that the benchmark starts them with.
 """
 
 import json
@@ -15,12 +15,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Options:
-    """What a peer is started with; `batching` is whether it is to use its own."""
+    """What a peer is started with; `batching` is whether it is to use its own, `processes` how many hold the model."""
 
     folder: Path
     port: int
     threads: int
     batching: bool
+    processes: int = 1
 
 
 MOST_TOGETHER = 32
@@ -31,9 +32,9 @@ WAIT_SECONDS = 0.005
 
 def options() -> Options:
     """Read the command line; what a framework starts again itself reads it from the environment."""
-    values = os.environ.setdefault("PEER_OPTIONS", "\n".join(sys.argv[1:5])).split("\n")
-    folder, port, threads, batching = values
-    return Options(Path(folder), int(port), int(threads), batching == "1")
+    values = os.environ.setdefault("PEER_OPTIONS", "\n".join(sys.argv[1:6])).split("\n")
+    folder, port, threads, batching, processes = values
+    return Options(Path(folder), int(port), int(threads), batching == "1", int(processes))
 
 
 class Engine:

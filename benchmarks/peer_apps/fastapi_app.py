@@ -1,7 +1,9 @@
 """The fair baseline: FastAPI as its tutorial shows it, a plain function on its thread pool."""
 
+import sys
+
 import uvicorn
-from engine import Engine, Options, serve
+from engine import Engine, Options, options, serve
 from fastapi import FastAPI
 from pydantic import BaseModel
 
@@ -10,15 +12,24 @@ class Text(BaseModel):
     text: str
 
 
-def run(options: Options) -> None:
-    engine = Engine(options.folder, options.threads)
-    app = FastAPI()
+def app() -> FastAPI:
+    given = options()
+    engine = Engine(given.folder, given.threads)
+    made = FastAPI()
 
-    @app.post("/predict")
+    @made.post("/predict")
     def predict(body: Text) -> dict[str, float]:
         return {"positive": engine.predict([body.text])[0]}
 
-    uvicorn.run(app, host="127.0.0.1", port=options.port, log_level="warning")
+    return made
 
 
-serve(run)
+def run(given: Options) -> None:
+    uvicorn.run(
+        "fastapi_app:app", factory=True, host="127.0.0.1", port=given.port, log_level="warning",
+        workers=given.processes, app_dir=sys.path[0],
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    serve(run)

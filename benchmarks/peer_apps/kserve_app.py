@@ -20,7 +20,11 @@ class Model(kserve.Model):
 
 def run(options: Options) -> None:
     server = kserve.ModelServer(
-        http_port=options.port, enable_grpc=False, enable_docs_url=False, access_log_format=None, workers=1
+        http_port=options.port,
+        enable_grpc=False,
+        enable_docs_url=False,
+        access_log_format=None,
+        workers=options.processes,
     )
     server.start([Model(Engine(options.folder, options.threads))])
 

@@ -22,5 +22,5 @@ class Api(litserve.LitAPI):
 
 if __name__ == "__main__":
     more = {"max_batch_size": MOST_TOGETHER, "batch_timeout": WAIT_SECONDS} if given.batching else {}
-    server = litserve.LitServer(Api(**more), accelerator="cpu", workers_per_device=1)
+    server = litserve.LitServer(Api(**more), accelerator="cpu", workers_per_device=given.processes)
     server.run(host="127.0.0.1", port=given.port, generate_client_file=False, log_level="warning")

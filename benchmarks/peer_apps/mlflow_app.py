@@ -31,6 +31,7 @@ def run(given: Options) -> None:
     os.chdir(folder)
     command = Path(sys.executable).parent / "mlflow"
     arguments = ["models", "serve", "-m", str(folder / "model"), "--env-manager", "local"]
+    arguments += ["--workers", str(given.processes)]
     os.environ["PATH"] = f"{command.parent}{os.pathsep}{os.environ['PATH']}"
     os.execv(command, [str(command), *arguments, "-h", "127.0.0.1", "-p", str(given.port)])
 

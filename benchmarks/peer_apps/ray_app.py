@@ -14,6 +14,7 @@ def deployment(given: Options):
     environment = {"PEER_OPTIONS": os.environ["PEER_OPTIONS"], "PYTHONPATH": os.path.dirname(__file__)}
 
     @ray_serve.deployment(
+        num_replicas=given.processes,
         max_ongoing_requests=256,
         ray_actor_options={"num_cpus": 0.5, "runtime_env": {"env_vars": environment}},
     )

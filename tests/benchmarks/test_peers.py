@@ -66,6 +66,16 @@ def test_a_row_says_how_much_faster_the_project_is():
     assert row["marquee is × at 64"] == 3
 
 
+def test_the_best_setting_of_the_project_is_compared():
+    one, two = peers.Entry("marquee"), peers.Entry("marquee", processes=2)
+    one.loads, two.loads = {64: Load(1.0, [0.1] * 30)}, {64: Load(1.0, [0.1] * 60)}
+    other = peers.Entry("fastapi", PEERS[0], processes=2)
+    other.loads = {64: Load(1.0, [0.1] * 20)}
+    rows = peers._rows(argparse.Namespace(clients=[64]), "short", [one, two, other])
+    assert [row["server"] for row in rows] == ["marquee", "marquee, 2 processes", "fastapi, 2 processes"]
+    assert [row["marquee is × at 64"] for row in rows] == [2, 1, 3]
+
+
 def test_what_wrk_prints_is_read():
     quantiles = ", ".join(str(share * 1000) for share in range(1, 101))
     figures = (
