@@ -184,9 +184,7 @@ class InferenceWriter:
 
     def _send_some(self, source: Source) -> bool:
         """Send the next rows of a spool; return whether there may be more to send at once."""
-        most = _MOST
-        if source is self._own and self._models:
-            most = min(most, self._models[0][0] - source.taken)
+        most = self._most(source)
         if not source.waiting or most <= 0 or self._over:
             return False
         if self._delivery is None and not self._open():
@@ -199,6 +197,11 @@ class InferenceWriter:
             folder, most = None, min(most, self._pace.allowance())
         try:
             lines, start, end = source.peek(most)
+            if len(lines) > (fewer := self._most(source)):
+                # Another model came meanwhile, and some of these rows are about it.
+                if fewer <= 0:
+                    return False
+                lines, start, end = source.peek(fewer)
         except OSError as error:
             rows = source.skip()
             self.trouble.begin(f"{rows} rows cannot be read from the spool: {error.strerror or error}")
@@ -212,6 +215,12 @@ class InferenceWriter:
             return False
         self.trouble.end()
         return True
+
+    def _most(self, source: Source) -> int:
+        """Return how many rows may be taken at once: those of one model."""
+        if source is self._own and self._models:
+            return min(_MOST, self._models[0][0] - source.taken)
+        return _MOST
 
     def _open(self) -> bool:
         """Open a run, if it is time to; find out what the last one had delivered, and take the rest back."""

@@ -301,6 +301,24 @@ def test_the_run_says_which_model_and_instance_it_is_about(backend: Backend, mak
     }
 
 
+def test_a_model_that_comes_while_a_run_is_opened_gets_none_of_its_rows_there(
+    backend: Backend, make_log: Any
+) -> None:
+    opening = threading.Event()
+    backend.going_on.clear()
+    wait = backend.wait
+    backend.wait = lambda: (opening.set(), wait())[1]  # type: ignore[method-assign]
+    log = make_log()
+    record(log, range(5))
+    assert opening.wait(20)
+    log.start(replace(MODEL, model=ModelVersion("sentiment", "v8", "e" * 32)))
+    record(log, range(5, 8))
+    backend.going_on.set()
+    confirmed(log, 8)
+    log.stop(20)
+    assert [[entry["id"] for entry in run.rows] for run in backend.runs] == [ids(range(5)), ids(range(5, 8))]
+
+
 def test_a_new_model_gets_a_run_of_its_own(backend: Backend, make_log: Any) -> None:
     log = make_log()
     record(log, range(5))
