@@ -17,7 +17,7 @@ import pytest
 
 from tests.cloud.build_runner import ROOT, BuildRunner, Result
 from tests.cloud.cloud_run import CloudRunStandIn, Reply, Revision
-from tests.cloud.container import bridge_address, engine_answers
+from tests.cloud.container import bridge_address, docker, engine_answers
 from tests.cloud.google_apis import PROJECT, Call, GoogleApis
 from tests.wandb_server import WandbServer
 
@@ -50,6 +50,27 @@ def engine(docker_engine: None) -> None:
     probe = [sys.executable, str(ROOT / "tests/cloud/offline.py"), "/nowhere", "true"]
     if subprocess.run(probe, capture_output=True, check=False).returncode:
         pytest.skip("the kernel gives no network namespace (unshare)")
+
+
+def build_image(tag: str, *options: str, **variables: str) -> str:
+    """Build the checkout's image as `tag`."""
+    done = subprocess.run(
+        ["docker", "build", "--quiet", "--tag", tag, *options, str(ROOT)],
+        env={**os.environ, "DOCKER_BUILDKIT": "1", **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return tag
+
+
+@pytest.fixture(scope="session")
+def image(docker_engine: None) -> Iterator[str]:
+    """The default serving image."""
+    tag = build_image(f"marquee-image-test:{os.getpid()}", "--build-arg", "REVISION=0123abc")
+    yield tag
+    docker("image", "rm", "--force", tag, check=False)
 
 
 @pytest.fixture(scope="session")

@@ -4,13 +4,13 @@ import json
 import os
 import subprocess
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.core.config import EMBEDDED_MODEL_DIR
+from tests.cloud.conftest import build_image
 from tests.cloud.container import Container, Terms, compressed_size, docker
 from tests.cloud.contract import check_contract, check_image
 from tests.wandb_server import WandbServer
@@ -22,27 +22,6 @@ MEMORY = "1Gi"
 MODEL = "image-check"
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(900)]
-
-
-def build(tag: str, *options: str, **variables: str) -> str:
-    """Build the checkout's image as `tag`."""
-    done = subprocess.run(
-        ["docker", "build", "--quiet", "--tag", tag, *options, str(ROOT)],
-        env={**os.environ, "DOCKER_BUILDKIT": "1", **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return tag
-
-
-@pytest.fixture(scope="module")
-def image(docker_engine: None) -> Iterator[str]:
-    """The default serving image."""
-    tag = build(f"marquee-image-test:{os.getpid()}", "--build-arg", "REVISION=0123abc")
-    yield tag
-    docker("image", "rm", "--force", tag, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +133,7 @@ def test_baked_image_starts_without_w_and_b_and_holds_no_key(
     }
     options = [item for name, value in arguments.items() for item in ("--build-arg", f"{name}={value}")]
     key = wandb_service.api_key
-    tag = build(
+    tag = build_image(
         f"{image}-baked", *options, "--secret", "id=wandb_api_key,env=IMAGE_TEST_KEY", IMAGE_TEST_KEY=key
     )
     try:
@@ -195,7 +174,7 @@ def test_only_the_pinned_version_is_baked(
     arguments: dict[str, Any] = {"BAKE_MODEL": "on", "MODEL_NAME": MODEL, **pinned, **change}
     options = [item for name, value in arguments.items() for item in ("--build-arg", f"{name}={value}")]
     with pytest.raises(AssertionError, match=complaint):
-        build(
+        build_image(
             f"{image}-refused",
             *options,
             "--secret",
