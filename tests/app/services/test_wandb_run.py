@@ -142,9 +142,14 @@ def ids(numbers: range) -> list[str]:
 
 
 def core_of(log: InferenceLog) -> psutil.Process:
-    """The client's service process, which is a child of our child."""
+    """The client's service process, which is a child of our child.
+
+    Where pytest is the first process of a container, what earlier tests have orphaned is its own child.
+    """
     (core,) = [
-        process for process in psutil.Process().children(recursive=True) if "wandb-core" in process.name()
+        process
+        for process in psutil.Process().children(recursive=True)
+        if "wandb-core" in process.name() and process.ppid() != os.getpid()
     ]
     return core
 
