@@ -15,10 +15,17 @@ if [ -e .release/nothing ]; then
     exit 0
 fi
 
+# Pulled first: from the registry alone, BuildKit takes the layers but leaves them out of the next build's inline cache,
+# so that every other build would begin from nothing.
+pull_cache() {
+    docker pull --quiet "$1:cache" >/dev/null 2>&1 || echo "no cache from $1:cache: it is not there, or cannot be pulled"
+}
+
 build() {
     stage="$1"
     name="$2"
     shift 2
+    pull_cache "$name"
     DOCKER_BUILDKIT=1 docker build --target "$stage" --tag "$name:$RELEASE_REVISION" --tag "$name:cache" \
         --cache-from "$RELEASE_IMAGE_URL-tools:cache" --cache-from "$RELEASE_IMAGE_URL:cache" \
         --build-arg BUILDKIT_INLINE_CACHE=1 --build-arg "EXTRAS=${RELEASE_EXTRAS:-}" \

@@ -13,7 +13,11 @@ def image(folder: Path, *arguments: str, **variables: str) -> subprocess.Complet
     programs = folder / "programs"
     programs.mkdir(exist_ok=True)
     docker = programs / "docker"
-    docker.write_text('#!/bin/sh\nprintf "docker"\nprintf " [%s]" "$@"\necho\n', "utf-8")
+    docker.write_text(
+        '#!/bin/sh\necho "$*" >>calls\nprintf "docker"\nprintf " [%s]" "$@"\necho\n'
+        '[ "$1" != pull ] || [ -z "${NO_SUCH_IMAGE:-}" ]\n',
+        "utf-8",
+    )
     docker.chmod(0o755)
     told = {"RELEASE_IMAGE_URL": "here/marquee", "RELEASE_REVISION": "c0ffee", **variables}
     environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", **told}
@@ -32,6 +36,25 @@ def test_both_stages_are_built_with_the_cache_of_the_last_build(tmp_path: Path) 
     said = image(tmp_path, "build", "serving").stdout
     assert "[--target] [serving] [--tag] [here/marquee:c0ffee]" in said
     assert "BAKE_MODEL" not in said
+
+
+def test_last_build_is_pulled_before_its_cache_is_used(tmp_path: Path) -> None:
+    """A layer that BuildKit itself takes from a registry is missing in the cache that the next build is offered."""
+    for stage, name in (("test", "here/marquee-tools"), ("serving", "here/marquee")):
+        # Each call is kept in a file: what a pull says is not the reader's business.
+        done = image(tmp_path, "build", stage)
+        assert done.returncode == 0
+        calls = (tmp_path / "calls").read_text("utf-8").splitlines()[-2:]
+        assert calls[0] == f"pull --quiet {name}:cache"
+        assert calls[1].startswith(f"build --target {stage} ")
+
+
+def test_build_without_an_earlier_one_says_that_it_has_no_cache(tmp_path: Path) -> None:
+    done = image(tmp_path, "build", "test", NO_SUCH_IMAGE="yes")
+    assert done.returncode == 0
+    first, second = done.stdout.splitlines()
+    assert first == "no cache from here/marquee-tools:cache: it is not there, or cannot be pulled"
+    assert second.startswith("docker [build]")
 
 
 def test_model_is_baked_with_the_key_as_a_secret(tmp_path: Path) -> None:
