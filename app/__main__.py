@@ -46,9 +46,14 @@ def main(arguments: list[str] | None = None) -> int:
 
         garbage.settle()
         return Supervisor(settings, listener).run()
+    from app.services.model_server import ModelServer
+
+    model = ModelServer(settings)
+    # On a thread of its own, since importing what serves takes as long as loading a small model.
+    model.begin()
     from app.process.server import serve
 
-    return serve(settings, listener)
+    return serve(settings, listener, model)
 
 
 def listen(host: str, port: int) -> socket.socket:

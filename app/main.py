@@ -25,7 +25,10 @@ from app.services.monitoring import Monitor
 
 
 def create_app(
-    settings: Settings | None = None, *, on_failure: Callable[[Exception], None] | None = None
+    settings: Settings | None = None,
+    *,
+    on_failure: Callable[[Exception], None] | None = None,
+    server: ModelServer | None = None,
 ) -> FastAPI:
     """Put the app together; nothing is loaded before its start-up.
 
@@ -34,6 +37,7 @@ def create_app(
             environment, and logging is set up.
         on_failure: given, the server answers while the model is being loaded, and this is called if it can't be.
             Else start-up waits for the model, and raises.
+        server: the model server of the same settings, if its model is being loaded already.
 
     Raises:
         ConfigurationError: the settings cannot be read.
@@ -41,7 +45,7 @@ def create_app(
     if settings is None:
         settings = load_settings()
         configure_logging(settings)
-    server = ModelServer(settings)
+    server = server or ModelServer(settings)
     log = InferenceLog(settings)
     monitor = Monitor(settings, log)
     ids = PredictionIds(settings)

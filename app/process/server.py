@@ -22,6 +22,7 @@ from app.core.errors import StartupError
 from app.core.events import GRACE_SHARE, Lifecycle
 from app.main import create_app
 from app.process.connections import bounded_connections
+from app.services.model_server import ModelServer
 
 _LINGER_SECONDS = 0.2
 """How long connections are still taken after a signal, to be told 503, and then how long those are still heard."""
@@ -106,15 +107,15 @@ class Server(uvicorn.Server):
         )
 
 
-def serve(settings: Settings, listener: socket.socket) -> int:
-    """Serve on `listener` until a signal comes or the model turns out to be unusable; return the exit code."""
+def serve(settings: Settings, listener: socket.socket, model: ModelServer) -> int:
+    """Serve `model` on `listener` until a signal comes or the model turns out to be unusable; return the exit code."""
 
     def on_failure(error: Exception) -> None:
         log_failure(error)
         server.failed = True
         server.stop()
 
-    app = create_app(settings, on_failure=on_failure)
+    app = create_app(settings, on_failure=on_failure, server=model)
     server = make_server(settings, app)
     server.run(sockets=[listener])
     code = 1 if server.failed else 0

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -47,6 +48,7 @@ class ModelServer:
         self._refresh: ModelRefresh | None = None
         self._refreshing: asyncio.Task[None] | None = None
         self._cancelled = threading.Event()
+        self._begun: Future[CheckedModel] | None = None
         self.state: State = "starting"
         self.reason = "the model is not loaded yet"
         self.timings: dict[str, float] = {}
@@ -78,6 +80,20 @@ class ModelServer:
         running = {self._current} if self._current else set()
         return sum(model.waiting for model in running | self._draining)
 
+    def begin(self) -> None:
+        """Begin to load the model on a thread, beside whatever the caller has to import; `start` waits for it."""
+        begun: Future[CheckedModel] = Future()
+        begun.set_running_or_notify_cancel()
+
+        def work() -> None:
+            try:
+                begun.set_result(self._load())
+            except BaseException as error:  # noqa: BLE001 - it is raised where the model is awaited
+                begun.set_exception(error)
+
+        self._begun = begun
+        threading.Thread(target=work, name="load-model", daemon=True).start()
+
     async def start(self) -> None:
         """Obtain, load and check the model; then follow the alias if the settings say so.
 
@@ -85,7 +101,9 @@ class ModelServer:
             StartupError: it cannot be served; the state is `failed` and `reason` says why.
         """
         try:
-            checked = await asyncio.to_thread(self._load)
+            checked = await (
+                asyncio.wrap_future(self._begun) if self._begun else asyncio.to_thread(self._load)
+            )
         except StartupError as error:
             self.state, self.reason = "failed", str(error)
             raise

@@ -9,6 +9,7 @@ import pytest
 
 from app.core.config import Settings
 from app.core.errors import DeadlineError, ModelLoadError, NotReadyError, StartupError
+from app.services import model_server
 from app.services.model_server import ModelServer
 from tests import models
 
@@ -52,6 +53,32 @@ def test_it_is_ready_only_after_the_golden_examples(model_folder):
 
     asyncio.run(scenario())
     assert set(server.timings) == {"obtain", "load", "check"}
+
+
+def test_a_load_that_was_begun_early_is_awaited_and_not_repeated(model_folder, monkeypatch):
+    loads = []
+    obtain = model_server.obtain_model
+    monkeypatch.setattr(model_server, "obtain_model", lambda *given: loads.append(1) or obtain(*given))
+    server = ModelServer(settings(model_folder))
+    server.begin()
+
+    async def scenario() -> None:
+        await server.start()
+        (served,) = await server.predict([item()])
+        assert served.output["verdict"] == "positive"
+        assert await server.stop(5)
+
+    asyncio.run(scenario())
+    assert loads == [1]
+
+
+def test_a_load_that_was_begun_early_fails_where_it_is_awaited(model_folder):
+    (model_folder / "keyword" / "words.json").unlink()
+    server = ModelServer(settings(model_folder))
+    server.begin()
+    with pytest.raises(ModelLoadError, match=r"no words\.json"):
+        asyncio.run(server.start())
+    assert server.state == "failed"
 
 
 def test_a_model_that_cannot_be_loaded_leaves_the_reason(model_folder):
