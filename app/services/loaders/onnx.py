@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from app.core.errors import ModelLoadError
+from app.services.loaders.onnx_sessions import Sessions
 from app.services.outputs import check_labels, choose_labels, read_config
 from app.services.predictor import LoadContext
 from app.services.text import TextEncoder
@@ -14,11 +15,6 @@ GRAPH_NAME = "model.onnx"
 _KNOWN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _TOGETHER = 256
 """Tokens up to which batches were measured to pay for floats: longer texts keep the cores busy by themselves."""
-_MOST_PARALLEL = 2
-"""Predictions at once: while one is between two products, tokenizing or written as a reply, the other computes."""
-_SPIN_MICROSECONDS = 50
-"""How long a thread of the runtime waits actively for more work. Its own default takes the cores from everybody else:
-on a busy machine it made a text of 32 tokens twice as slow and one of 200 three times."""
 
 
 class OnnxPredictor(WindowClassifier):
@@ -30,23 +26,28 @@ class OnnxPredictor(WindowClassifier):
     """
 
     def __init__(
-        self, session: Any, encoder: TextEncoder, labels: tuple[str, ...], temperature: float, threads: int
+        self,
+        sessions: Sessions,
+        encoder: TextEncoder,
+        labels: tuple[str, ...],
+        temperature: float,
+        threads: int,
     ) -> None:
-        """Wrap a session; see `load`."""
+        """Wrap a graph's sessions; see `load`."""
         super().__init__(encoder, labels, temperature)
         import numpy
         import onnxruntime
 
-        self._session = session
+        self._sessions = sessions
         self._threads = threads
         self._version = onnxruntime.__version__
-        self._output = _logits_name(session)
+        self._output = _logits_name(sessions.all)
         self._numpy = numpy
         self._inputs = {
             entry.name: numpy.int32 if entry.type == "tensor(int32)" else numpy.int64
-            for entry in session.get_inputs()
+            for entry in sessions.all.get_inputs()
         }
-        self.parallel = min(threads, _MOST_PARALLEL)
+        self.parallel = sessions.most
         if self._rows_are_independent():
             self.batch_cost = _TOGETHER
 
@@ -60,7 +61,8 @@ class OnnxPredictor(WindowClassifier):
         folder = path if path.is_dir() else path.parent
         graph = folder / GRAPH_NAME if path.is_dir() else path
         config = read_config(folder)
-        session = _open(graph, context.threads)
+        sessions = Sessions(graph, context.threads)
+        session = sessions.all
         unknown = [entry.name for entry in session.get_inputs() if entry.name not in _KNOWN_INPUTS]
         names = [entry.name for entry in session.get_inputs()]
         if unknown or "input_ids" not in names:
@@ -75,7 +77,7 @@ class OnnxPredictor(WindowClassifier):
         encoder = load_encoder(folder, context, config)
         outputs = _output_count(session)
         labels = choose_labels(context.manifest.labels, config, outputs)
-        predictor = cls(session, encoder, labels, context.manifest.temperature, context.threads)
+        predictor = cls(sessions, encoder, labels, context.manifest.temperature, context.threads)
         if outputs is None:
             check_labels(labels, len(predictor.logits([encoder.start_id, encoder.end_id])))
         return predictor
@@ -94,7 +96,7 @@ class OnnxPredictor(WindowClassifier):
             else:
                 make = numpy.ones if name == "attention_mask" else numpy.zeros
                 feed[name] = make((len(windows), len(windows[0])), dtype=kind)
-        (logits,) = self._session.run([self._output], feed)
+        logits = self._sessions.run(self._output, feed)
         rows: list[list[float]] = logits.tolist()
         return rows
 
@@ -120,28 +122,6 @@ class OnnxPredictor(WindowClassifier):
             if self.logits_together(rows) != [self.logits(row) for row in rows]:
                 return False
         return True
-
-
-def _open(graph: Path, threads: int) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 3
-    # Its threads wait actively for a moment within a run, which is fast, and sleep between runs.
-    options.add_session_config_entry("session.intra_op.spin_duration_us", str(_SPIN_MICROSECONDS))
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    if not graph.is_file():
-        raise ModelLoadError(f"there is no {graph.name} in the model's folder")
-    try:
-        return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # Its exceptions have no common base class of their own.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelLoadError(
-            f"onnxruntime {onnxruntime.__version__} cannot load {graph.name}: {reason}"
-        ) from error
 
 
 def _logits_name(session: Any) -> str:
