@@ -6,6 +6,7 @@ import signal
 import sys
 
 BENCHMARKS = {
+    "at_once": "runs of one graph alone and at once, on sessions of one thread and of all",
     "drift": "after how many texts of another kind the monitor tells, and how often it does so without a reason",
     "feedback": "the live accuracy from feedback over HTTP, against the accuracy of the same answers offline",
     "agreement": "real reviews through HTTP, against the same model called directly in TensorFlow",

@@ -1,7 +1,7 @@
 """The engine alone, in a process of its own: the texts that a server gets, without a server.
 
 ``python -m benchmarks.direct MODEL TEXTS.json --threads 2`` prints, as JSON, texts a second one at a time through the
-server's own predictor, and in batches that are sorted by length and padded to the longest.
+server's own predictor, as many at once as it takes, and in batches that are sorted by length and padded to the longest.
 """
 
 import argparse
@@ -10,11 +10,12 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from app.core.config import load_settings
 from app.services.artifact import Manifest, ModelFiles, ModelVersion, read_manifest
+from app.services.loaders.onnx import OnnxPredictor
 from app.services.predictor import Predictor, load_predictor
 from app.services.text_classifier import WindowClassifier
 
@@ -31,17 +32,16 @@ def load(folder: Path, threads: int) -> Predictor:
     return load_predictor(files, settings)
 
 
-def measure(predictor: Predictor, texts: Sequence[str], batches: Sequence[int]) -> dict[int, float]:
-    """Return texts a second by batch size, tokenizing included."""
-    ways: dict[int, Callable[[], None]] = {}
+def measure(predictor: Predictor, texts: Sequence[str], batches: Sequence[int]) -> dict[str, float]:
+    """Return texts a second by the way they were asked, tokenizing included."""
+    ways: dict[str, Callable[[], None]] = {}
     for size in batches:
-        if size > 1 and isinstance(predictor, WindowClassifier):
-            session = getattr(predictor, "_session", None)
-            if session is None:
-                continue
-            ways[size] = lambda size=size, session=session: _padded(predictor, session, texts, size)
-        else:
-            ways[size] = lambda size=size: _served(predictor, texts, size)
+        if size == 1 or not isinstance(predictor, WindowClassifier):
+            ways[f"{size} at a time"] = lambda size=size: _served(predictor, texts, size)
+        elif isinstance(predictor, OnnxPredictor):
+            ways[f"{size} padded to the longest"] = lambda size=size: _padded(predictor, texts, size)
+    if predictor.parallel > 1:
+        ways[f"{predictor.parallel} at once"] = lambda: _at_once(predictor, texts)
     found = {}
     for size, way in ways.items():
         started = time.perf_counter()
@@ -55,9 +55,15 @@ def _served(predictor: Predictor, texts: Sequence[str], size: int) -> None:
         predictor.predict(predictor.prepare(texts[start : start + size]))
 
 
-def _padded(predictor: WindowClassifier, session: Any, texts: Sequence[str], size: int) -> None:
+def _at_once(predictor: Predictor, texts: Sequence[str]) -> None:
+    with ThreadPoolExecutor(predictor.parallel) as pool:
+        list(pool.map(lambda text: predictor.predict(predictor.prepare([text])), texts))
+
+
+def _padded(predictor: OnnxPredictor, texts: Sequence[str], size: int) -> None:
     import numpy
 
+    session = predictor.session
     windows = sorted((list(w) for text in predictor.prepare(texts) for w in text.windows), key=len)
     types = {entry.name: entry.type for entry in session.get_inputs()}
     for start in range(0, len(windows), size):
@@ -82,7 +88,10 @@ def main() -> None:
     arguments = parser.parse_args()
     texts = json.loads(arguments.texts.read_text("utf-8"))
     predictor = load(arguments.model, arguments.threads)
-    predictor.predict(predictor.prepare(texts[:2]))
+    # What is opened when predictions first meet is open before anything is measured.
+    _at_once(predictor, texts[:8])
+    if isinstance(predictor, OnnxPredictor):
+        predictor.wait_for_sessions(60)
     print("ready", flush=True)
     for _ in sys.stdin:
         print(json.dumps(measure(predictor, texts, arguments.batches)), flush=True)

@@ -115,12 +115,12 @@ class Direct:
         self._process.communicate(timeout=60)
         self._file.close()
 
-    def measure(self) -> dict[int, float]:
-        """Return texts a second by size of batch."""
+    def measure(self) -> dict[str, float]:
+        """Return texts a second by the way they were asked."""
         assert self._process.stdin is not None
         self._process.stdin.write("again\n")
         self._process.stdin.flush()
-        return {int(size): float(rate) for size, rate in json.loads(self._line()).items()}
+        return {way: float(rate) for way, rate in json.loads(self._line()).items()}
 
     def _line(self) -> str:
         assert self._process.stdout is not None
@@ -133,7 +133,7 @@ class Direct:
 def _mix(arguments: argparse.Namespace, mix: str, servers: dict[str, Server]) -> list[dict[str, Any]]:
     written = texts.texts(mix, arguments.texts, arguments.data)
     requests = [post("/predict", {"text": text}) for text in written]
-    alone: dict[int, list[float]] = {}
+    alone: dict[str, list[float]] = {}
     closed: dict[tuple[str, int], Load] = {}
     opened: dict[tuple[str, float], Load] = {}
     batches = (1, 4, 16) if arguments.model != "pipeline" else (1, 16, 64)
@@ -143,8 +143,8 @@ def _mix(arguments: argparse.Namespace, mix: str, servers: dict[str, Server]) ->
     bar = progress(arguments.rounds * steps, "run", mix)
     with Direct(models.folder_of(arguments.model), written, arguments.threads, batches) as direct:
         for number in range(arguments.rounds):
-            for size, rate in direct.measure().items():
-                alone.setdefault(size, []).append(rate)
+            for way, rate in direct.measure().items():
+                alone.setdefault(way, []).append(rate)
             bar.update()
             for clients in arguments.clients:
                 for name, server in servers.items():
@@ -161,11 +161,9 @@ def _mix(arguments: argparse.Namespace, mix: str, servers: dict[str, Server]) ->
     best = max(median(rates) for rates in alone.values())
     target = arguments.target / 1000
     rows: list[dict[str, Any]] = []
-    for size, rates in alone.items():
+    for way, rates in alone.items():
         rate = median(rates)
-        rows.append(
-            {"mix": mix, "what": f"engine alone, {size} at a time", "1/s": rate, "to the engine": rate / best}
-        )
+        rows.append({"mix": mix, "what": f"engine alone, {way}", "1/s": rate, "to the engine": rate / best})
     loops = {f"{name}, {clients} clients": load for (name, clients), load in closed.items()}
     loops |= {f"{name}, open at {share:.0%} of the most": load for (name, share), load in opened.items()}
     for what, load in loops.items():

@@ -100,6 +100,15 @@ class OnnxPredictor(WindowClassifier):
         rows: list[list[float]] = logits.tolist()
         return rows
 
+    @property
+    def session(self) -> Any:
+        """The ONNX Runtime session of a prediction that runs alone."""
+        return self._sessions.all
+
+    def wait_for_sessions(self, timeout: float) -> bool:
+        """Wait until predictions at once have their own session, if it is being opened; return whether they do."""
+        return self._sessions.wait(timeout)
+
     def describe(self) -> dict[str, Any]:
         """Tell the runtime, too."""
         return {
