@@ -38,6 +38,9 @@ def draw(figures: dict[str, Any], folder: Path, kind: str) -> list[Path]:
         {"svg.hashsalt": "benchmarks", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
     )
     name = figures["benchmark"]
+    model = figures.get("arguments", {}).get("model")
+    # Runs of several models have a picture each.
+    stem = f"{name}_{model}" if isinstance(model, str) else name
     if name not in _DRAWN:
         raise SystemExit(f"{name} has no picture; those that have: {', '.join(_DRAWN)}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,7 +51,7 @@ def draw(figures: dict[str, Any], folder: Path, kind: str) -> list[Path]:
             0.99, 0.005, f"{machine['processor']}, {machine['cores']} cores, load {machine['load_average']} before",
             ha="right", fontsize=6, color="#666666",
         )  # fmt: skip
-        target = folder / f"{name}{suffix}.{kind}"
+        target = folder / f"{stem}{suffix}.{kind}"
         figure.savefig(target, dpi=150, metadata={"Date": None} if kind == "svg" else None)
         written.append(target)
     return written
@@ -146,7 +149,10 @@ def _peers(rows: list[dict[str, Any]]) -> list[tuple[str, Any]]:
         rate = max(
             (name for name in mine[0] if name.startswith("1/s at")), key=lambda name: int(name.split()[-1])
         )
-        bars = [(row["server"], row[rate], _COLOURS[0 if row["server"] == "marquee" else 4]) for row in mine]
+        bars = [
+            (row["server"], row[rate], _COLOURS[0 if row["server"].startswith("marquee") else 4])
+            for row in mine
+        ]
         bars.sort(key=lambda bar: -(bar[1] or 0))
         title = f"{mix}: answers a second, {rate.split()[-1]} clients"
         pictures.append((f"_{mix}", _bars(bars, title, "1/s")))

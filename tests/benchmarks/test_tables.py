@@ -81,6 +81,17 @@ def test_figures_are_drawn(name, tmp_path):
     assert picture.read_text("utf-8").count("<path") > 3
 
 
+def test_each_model_has_its_picture(tmp_path):
+    pytest.importorskip("matplotlib")
+    figures = {
+        "benchmark": "peers",
+        "rows": ROWS["peers"],
+        "machine": MACHINE,
+        "arguments": {"model": "full"},
+    }
+    assert [path.name for path in plot.draw(figures, tmp_path, "svg")] == ["peers_full_short.svg"]
+
+
 def test_what_has_no_picture_is_refused():
     with pytest.raises(SystemExit, match="agreement has no picture"):
         plot.draw({"benchmark": "agreement", "rows": [], "machine": MACHINE}, None, "svg")
