@@ -12,15 +12,19 @@ _SPIN_MICROSECONDS = 50
 """How long a thread of the runtime waits actively for more work. Its own default takes the cores from everybody else:
 on a busy machine it made a text of 32 tokens twice as slow and one of 200 three times."""
 
+_LARGE_BYTES = 48_000_000
+"""Size of a graph's file from which on it is not held in memory twice."""
+
 Feed = dict[str, Any]
 
 
 class Sessions:
-    """Runs a graph on all cores while one prediction runs, and on half of them each while there are two.
+    """Runs a graph on all cores while one prediction runs, and a small one on half of them each while there are two.
 
     Threads that share one product's rows wait for each other, and those of two predictions get in each other's way:
-    on two cores, a thread each gave a third more short texts a second than two that both shared. The second session
-    costs the memory of the graph once more and is opened when two predictions first meet.
+    on two cores, a thread each gave a third more short texts a second than two that both shared, and one after the
+    other a fifth more long ones. The second session costs the memory of the graph once more and is opened when two
+    predictions first meet; those of a larger graph run one after the other, and only tokenize and reply meanwhile.
     """
 
     def __init__(self, graph: Path, threads: int) -> None:
@@ -33,27 +37,31 @@ class Sessions:
         self.most = min(threads, 2)
         self._graph = graph
         self._stamp = _stamp(graph)
+        self._is_small = graph.stat().st_size < _LARGE_BYTES
         self._half_threads = threads // 2
         self._half: Any = None
         self._opening: threading.Thread | None = None
         self._running = 0
-        self._lock = threading.Lock()
+        self._counting = threading.Lock()
+        self._alone = threading.Lock()
 
     def run(self, output: str, feed: Feed) -> Any:
         """Return one output of the graph; for as many threads at once as `most` says."""
-        with self._lock:
+        with self._counting:
             self._running += 1
             shared = self._running > 1
-            if shared and self._opening is None and self.most > 1:
+            if shared and self._opening is None and self.most > 1 and self._is_small:
                 self._opening = threading.Thread(
                     target=self._open_half, args=(output, feed), name="open-session", daemon=True
                 )
                 self._opening.start()
-        session = self._half if shared and self._half is not None else self.all
         try:
-            return session.run([output], feed)[0]
+            if shared and self._half is not None:
+                return self._half.run([output], feed)[0]
+            with self._alone:
+                return self.all.run([output], feed)[0]
         finally:
-            with self._lock:
+            with self._counting:
                 self._running -= 1
 
     def wait(self, timeout: float) -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 from app.core.config import EMBEDDED_MODEL_DIR
 from app.core.errors import ModelLoadError
+from app.services.loaders import onnx_sessions
 from app.services.loaders.onnx_sessions import Sessions
 
 
@@ -54,6 +55,15 @@ def test_one_thread_needs_one_session(graph):
     sessions = Sessions(graph, 1)
     assert sessions.most == 1
     at_once(sessions, [feed(7), feed(60)])
+    assert not sessions.wait(60)
+
+
+def test_a_large_graph_is_held_once(graph, monkeypatch):
+    monkeypatch.setattr(onnx_sessions, "_LARGE_BYTES", graph.stat().st_size)
+    sessions = Sessions(graph, 2)
+    feeds = [feed(7), feed(60)]
+    alone = [sessions.run("logits", entry).tobytes() for entry in feeds]
+    assert at_once(sessions, feeds) == alone
     assert not sessions.wait(60)
 
 
