@@ -13,7 +13,7 @@ _SPIN_MICROSECONDS = 50
 on a busy machine it made a text of 32 tokens twice as slow and one of 200 three times."""
 
 _LARGE_BYTES = 48_000_000
-"""Size of a graph's file from which on it is not held in memory twice."""
+"""Size of a graph, on disk, from which on it is not held in memory twice."""
 
 Feed = dict[str, Any]
 
@@ -37,7 +37,9 @@ class Sessions:
         self.most = min(threads, 2)
         self._graph = graph
         self._stamp = _stamp(graph)
-        self._is_small = graph.stat().st_size < _LARGE_BYTES
+        # Weights may lie beside the graph, as model.onnx.data.
+        size = sum(file.stat().st_size for file in graph.parent.glob(f"{graph.name}*"))
+        self._is_small = size < _LARGE_BYTES
         self._half_threads = threads // 2
         self._half: Any = None
         self._opening: threading.Thread | None = None
