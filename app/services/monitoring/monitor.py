@@ -33,6 +33,9 @@ QUEUE = 20_000
 _CHECK_EVERY = 10
 """Predictions after which the window is compared with the reference again."""
 _TICK_SECONDS = 2.0
+_AT_ONCE = 20
+_PAUSE_SECONDS = 0.001
+"""After so many events the thread rests: it would keep the interpreter from requests for as long as it has work."""
 _KEPT_CHARACTERS = 800
 """Of a text, to guess its language, and to mask an address that begins within what is shown."""
 
@@ -182,6 +185,9 @@ class Monitor:
     def _work(self) -> None:
         while not self._stopping.wait(_TICK_SECONDS):
             try:
+                while len(self._events) > _AT_ONCE and not self._stopping.wait(_PAUSE_SECONDS):
+                    with self._lock:
+                        self._take_in(_AT_ONCE)
                 with self._lock:
                     self._tick()
             except Exception as error:  # noqa: BLE001 - a fault of the monitor must not end it
@@ -219,9 +225,9 @@ class Monitor:
             self._metrics = Metrics()
         return self._metrics
 
-    def _take_in(self) -> None:
+    def _take_in(self, most: int = QUEUE) -> None:
         metrics = self._made_metrics()
-        for _ in range(len(self._events)):
+        for _ in range(min(most, len(self._events))):
             kind, content, when = self._events.popleft()
             try:
                 self._take(metrics, kind, content, when)
