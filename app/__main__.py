@@ -25,7 +25,6 @@ _BACKLOG = 2048
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the server and return the exit code."""
-    garbage.hold()
     _parser().parse_args(arguments)
     # Until the server is up. The first process of a container ignores the signal unless somebody handles it.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
@@ -114,6 +113,7 @@ def describe_settings() -> list[str]:
 
 
 if __name__ == "__main__":
+    garbage.hold()
     outcome: list[int] = []
     # The first handler that is registered runs last. All is written by then, and taking Python's modules apart
     # would cost as much as importing them, out of the seconds that the platform gives.

@@ -63,7 +63,7 @@ def _at_once(predictor: Predictor, texts: Sequence[str]) -> None:
 def _padded(predictor: OnnxPredictor, texts: Sequence[str], size: int) -> None:
     import numpy
 
-    session = predictor.session
+    session = predictor.sessions.all
     windows = sorted((list(w) for text in predictor.prepare(texts) for w in text.windows), key=len)
     types = {entry.name: entry.type for entry in session.get_inputs()}
     for start in range(0, len(windows), size):
@@ -91,7 +91,7 @@ def main() -> None:
     # What is opened when predictions first meet is open before anything is measured.
     _at_once(predictor, texts[:8])
     if isinstance(predictor, OnnxPredictor):
-        predictor.wait_for_sessions(60)
+        predictor.sessions.wait(60)
     print("ready", flush=True)
     for _ in sys.stdin:
         print(json.dumps(measure(predictor, texts, arguments.batches)), flush=True)

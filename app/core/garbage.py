@@ -14,7 +14,12 @@ def hold() -> None:
 
 
 def settle() -> None:
-    """Leave out of every search what is there now: modules and the model."""
+    """Leave out of every search what is there now, modules and the model, and look for garbage again.
+
+    Does nothing where nothing was held: a process that others run keeps its own ways.
+    """
+    if gc.isenabled():
+        return
     gc.freeze()
     gc.set_threshold(_YOUNG, *gc.get_threshold()[1:])
     gc.enable()

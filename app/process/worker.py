@@ -27,7 +27,6 @@ def main(number: int, listener: socket.socket, channel: int, *, late: bool) -> i
         channel: the descriptor to report through.
         late: whether others serve already, so that connections are taken only once they can be answered.
     """
-    garbage.hold()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     os.set_inheritable(channel, False)
     settings = load_settings()
@@ -79,6 +78,7 @@ def _obey(server: Server) -> None:
 
 
 if __name__ == "__main__":
+    garbage.hold()
     code = main(
         int(sys.argv[1]),
         socket.socket(fileno=int(sys.argv[2])),

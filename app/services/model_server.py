@@ -100,16 +100,17 @@ class ModelServer:
         Raises:
             StartupError: it cannot be served; the state is `failed` and `reason` says why.
         """
+        # Let go of, for it would keep the first model in memory after a swap.
+        begun, self._begun = self._begun, None
         try:
-            checked = await (
-                asyncio.wrap_future(self._begun) if self._begun else asyncio.to_thread(self._load)
-            )
+            checked = await (asyncio.wrap_future(begun) if begun else asyncio.to_thread(self._load))
         except StartupError as error:
             self.state, self.reason = "failed", str(error)
             raise
         if self.state != "starting":
             checked.predictor.close()
             return
+        del begun
         self._current = RunningModel(checked, self._settings)
         self.state, self.reason = "ready", ""
         if self._settings.model_refresh_seconds:

@@ -38,7 +38,7 @@ class OnnxPredictor(WindowClassifier):
         import numpy
         import onnxruntime
 
-        self._sessions = sessions
+        self.sessions = sessions
         self._threads = threads
         self._version = onnxruntime.__version__
         self._output = _logits_name(sessions.all)
@@ -96,18 +96,9 @@ class OnnxPredictor(WindowClassifier):
             else:
                 make = numpy.ones if name == "attention_mask" else numpy.zeros
                 feed[name] = make((len(windows), len(windows[0])), dtype=kind)
-        logits = self._sessions.run(self._output, feed)
+        logits = self.sessions.run(self._output, feed)
         rows: list[list[float]] = logits.tolist()
         return rows
-
-    @property
-    def session(self) -> Any:
-        """The ONNX Runtime session of a prediction that runs alone."""
-        return self._sessions.all
-
-    def wait_for_sessions(self, timeout: float) -> bool:
-        """Wait until predictions at once have their own session, if it is being opened; return whether they do."""
-        return self._sessions.wait(timeout)
 
     def describe(self) -> dict[str, Any]:
         """Tell the runtime, too."""

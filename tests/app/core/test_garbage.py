@@ -11,8 +11,9 @@ class Model:
     def __init__(self):
         self.itself = self
 
-garbage.settle_again()
-assert gc.isenabled() and not gc.get_freeze_count()
+for step in (garbage.settle, garbage.settle_again):
+    step()
+    assert gc.isenabled() and not gc.get_freeze_count(), "nothing was held"
 garbage.hold()
 assert not gc.isenabled()
 model = Model()

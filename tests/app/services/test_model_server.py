@@ -1,7 +1,9 @@
 """When a model may be asked, and what the callers hear when it may not."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +13,7 @@ from app.core.config import Settings
 from app.core.errors import DeadlineError, ModelLoadError, NotReadyError, StartupError
 from app.services import model_server
 from app.services.model_server import ModelServer
+from app.services.running_model import load_checked
 from tests import models
 
 
@@ -70,6 +73,22 @@ def test_a_load_that_was_begun_early_is_awaited_and_not_repeated(model_folder, m
 
     asyncio.run(scenario())
     assert loads == [1]
+
+
+def test_a_model_that_was_loaded_early_goes_when_it_is_swapped_out(model_folder):
+    server = ModelServer(settings(model_folder))
+    server.begin()
+
+    async def scenario() -> weakref.ref[Any]:
+        await server.start()
+        first = weakref.ref(server.predictor)
+        assert await server._swap(load_checked(server.files, server._settings))
+        assert await server.stop(5)
+        return first
+
+    first = asyncio.run(scenario())
+    gc.collect()
+    assert first() is None
 
 
 def test_a_load_that_was_begun_early_fails_where_it_is_awaited(model_folder):
