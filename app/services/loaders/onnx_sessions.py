@@ -22,9 +22,9 @@ class Sessions:
     """Runs a graph on all cores while one prediction runs, and a small one on half of them each while there are two.
 
     Threads that share one product's rows wait for each other, and those of two predictions get in each other's way:
-    on two cores, a thread each gave a third more short texts a second than two that both shared, and one after the
-    other a fifth more long ones. The second session costs the memory of the graph once more and is opened when two
-    predictions first meet; those of a larger graph run one after the other, and only tokenize and reply meanwhile.
+    on two cores, a thread each gave a third more texts a second than two that both shared (`benchmarks/at_once.py`).
+    The second session costs the memory of the graph once more and is opened when two predictions first meet; those of
+    a larger graph run one after the other, and only tokenize and reply meanwhile.
     """
 
     def __init__(self, graph: Path, threads: int) -> None:
