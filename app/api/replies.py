@@ -88,7 +88,7 @@ class _Watch:
         self._task.cancel()
 
 
-class counted:  # noqa: N801 - read as `with counted(…)`
+class Counted:
     """Count a request that ends without a prediction, by the kind of its error."""
 
     __slots__ = ("_counter",)

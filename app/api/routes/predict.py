@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from app.api.body import read_json, validate
 from app.api.documentation import PREDICT_BY_GET_DOCUMENTATION, PREDICT_DOCUMENTATION
-from app.api.replies import counted, json_response, unless_client_leaves
+from app.api.replies import Counted, json_response, unless_client_leaves
 from app.api.service import service_of
 from app.core.errors import InvalidFieldsError
 
@@ -21,7 +21,7 @@ by_get = APIRouter(tags=["predict"])
 async def predict(request: Request) -> Response:
     """Answer one input or a list of them. One that is not acceptable refuses the list and names its position."""
     service = service_of(request)
-    with counted(service.inference), service.lease() as model:
+    with Counted(service.inference), service.lease() as model:
         content = await read_json(request, model.predictor.Request)
         prediction = service.inference.predict(
             content,
@@ -38,7 +38,7 @@ async def predict(request: Request) -> Response:
 async def predict_by_get(request: Request) -> Response:
     """Answer one text. Proxies log addresses, so send private texts with POST."""
     service = service_of(request)
-    with counted(service.inference), service.lease() as model:
+    with Counted(service.inference), service.lease() as model:
         texts = request.query_params.getlist("text")
         if len(texts) != 1:
             raise InvalidFieldsError([("text", "give it once, as in /predict?text=I+liked+it")])
